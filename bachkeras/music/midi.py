@@ -1,0 +1,262 @@
+"""Standard MIDI Files: `read` one into a `Score`, `write` a `Score` into one."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import mido
+import numpy as np
+
+from bachkeras.music.score import MINOR, NOTE, Key, Meter, Score, Tempo
+
+QUARTERS_PER_MINUTE = 80.0
+"""Tempo of a written file whose score has none: a chorale's pace."""
+
+VELOCITY = 80
+"""How hard every written note is struck, of 127; a score holds no dynamics."""
+
+PERCUSSION = 9
+"""mido's number of MIDI channel 10, whose notes are drums, not pitches."""
+
+# The spelling of each tonic with the fewest sharps or flats.
+_MAJOR_KEYS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+_MINOR_KEYS = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm")
+
+
+class MidiError(ValueError):
+    """A MIDI file that cannot be read, or a score that cannot be written as one."""
+
+
+def read(path: str | os.PathLike) -> Score:
+    """Reads a Standard MIDI File of type 0 or 1.
+
+    A part is a track and channel with notes, in this order; its name is the track's. The title is the name of the
+    first track where that holds no notes. Percussion (channel 10) is left out, as are dynamics, instruments, pedals
+    and bends. A note ends where its pitch is released or struck again in its part, or with its track; notes of no
+    length are dropped. The score ends with the last track. Of several meters, keys or tempos at one tick the last
+    one counts.
+
+    MIDI has no upbeat. One is read where the first meter begins after less than a bar of it, with nothing before or
+    with one bar of another meter that lasts just as long: `write` writes an upbeat so, and so do notation programs.
+
+    Raises:
+        MidiError: if the file cannot be opened, is broken, of type 2 or has no ticks per quarter (SMPTE time).
+    """
+    file = _parse(Path(path))
+    tracks = [_read_track(track) for track in file.tracks]
+    events = sorted((event for track in tracks for event in track.events), key=lambda event: event[0])
+    meters, keys, tempos = _signatures(events)
+    upbeat, meters = _split_upbeat(meters, file.ticks_per_beat)
+    notes, parts = _notes(tracks)
+    return Score(
+        notes,
+        file.ticks_per_beat,
+        end=max((track.end for track in tracks), default=0),
+        parts=parts,
+        meters=meters,
+        keys=keys,
+        tempos=tempos,
+        upbeat=upbeat,
+        title=tracks[0].name if tracks and not tracks[0].notes else "",
+    )
+
+
+def write(path: str | os.PathLike, score: Score, program: int = 0) -> None:
+    """Writes a Standard MIDI File of type 1: a track of title, tempos, meters and keys, then a track a part.
+
+    `read` gives back notes, end, title, upbeat and meters, keys, tempos (to three decimals) and the names of the
+    parts that have notes. Where a pitch begins in a part that still sounds it, the earlier note ends. The tempo is
+    80 quarters a minute if the score has none. An upbeat is written as a bar of its own, e.g. 1/4 before the 4/4;
+    without a meter it has no bar line to precede, and is not written.
+
+    Args:
+        path: the file, replaced as a whole: it is never half-written.
+        score: what to write.
+        program: General MIDI instrument 0..127 of all parts; 0 is an acoustic grand piano.
+
+    Raises:
+        MidiError: if MIDI cannot hold the score, e.g. more than 32767 ticks per quarter.
+        OSError: if the file cannot be written.
+    """
+    path = Path(path)
+    file = io.BytesIO()
+    try:
+        _encode(score, program).save(file=file)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise MidiError(f"Cannot write the score as MIDI: {error}. Received: path={str(path)!r}") from error
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(file.getvalue())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@dataclasses.dataclass
+class _Track:
+    name: str
+    end: int
+    notes: list[tuple[int, int, int, int]]  # start, end, pitch, channel
+    events: list[tuple[int, mido.MetaMessage]]  # tick, message
+
+
+def _parse(path: Path) -> mido.MidiFile:
+    try:
+        file = mido.MidiFile(file=io.BytesIO(path.read_bytes()))
+    # mido raises what its parsing stumbles over: EOFError, IndexError, KeySignatureError ... are all a broken file.
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or "it ends too early"
+        raise MidiError(f"Cannot read the MIDI file {str(path)!r}: {reason}") from error
+    if file.type not in (0, 1):
+        raise MidiError(f"Cannot read the MIDI file {str(path)!r}: its tracks are separate pieces (type {file.type})")
+    if file.ticks_per_beat <= 0:
+        raise MidiError(
+            f"Cannot read the MIDI file {str(path)!r}: it counts time in seconds or not at all, "
+            f"not in ticks per quarter. Received: division={file.ticks_per_beat}"
+        )
+    return file
+
+
+def _read_track(track: mido.MidiTrack) -> _Track:
+    now, notes, events = 0, [], []
+    sounding = {}  # (channel, pitch): start
+    for message in track:
+        now += message.time
+        kind = message.type
+        if kind == "note_on" or kind == "note_off":
+            channel, pitch = voice = message.channel, message.note
+            start = sounding.pop(voice, now)
+            if start < now:
+                notes.append((start, now, pitch, channel))
+            if kind == "note_on" and message.velocity and channel != PERCUSSION:
+                sounding[voice] = now
+        elif message.is_meta:
+            events.append((now, message))
+    notes += [(start, now, pitch, channel) for (channel, pitch), start in sounding.items() if start < now]
+    name = next((_from_latin1(message.name) for _, message in events if message.type == "track_name"), "")
+    return _Track(name, now, notes, events)
+
+
+def _notes(tracks: list[_Track]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The notes of all tracks as one array, and the names of their parts."""
+    rows = np.array([note for track in tracks for note in track.notes], np.int64).reshape(-1, 4)
+    index = np.repeat(np.arange(len(tracks)), [len(track.notes) for track in tracks])
+    # 16 channels a track: equal numbers are a part, and ascend by track and channel.
+    numbers, part = np.unique(index * 16 + rows[:, 3], return_inverse=True)
+    notes = np.empty(len(rows), NOTE)
+    notes["start"], notes["end"], notes["pitch"], notes["part"] = rows[:, 0], rows[:, 1], rows[:, 2], part
+    return notes, tuple(tracks[number // 16].name for number in numbers)
+
+
+def _signatures(events: Iterable[tuple[int, mido.MetaMessage]]):
+    """Meters, keys and tempos, each a tuple by tick, of meta events by tick; those that mean nothing are left out."""
+    meters, keys, tempos = {}, {}, {}
+    for tick, message in events:
+        if message.type == "time_signature" and message.numerator:
+            meters[tick] = Meter(tick, message.numerator, message.denominator)
+        elif message.type == "key_signature":
+            keys[tick] = _key(tick, message.key)
+        elif message.type == "set_tempo" and message.tempo:
+            # A file rounds to a microsecond a quarter: 72 a minute comes back as 72.00003.
+            tempos[tick] = Tempo(tick, round(60e6 / message.tempo, 3))
+    return tuple(meters.values()), tuple(keys.values()), tuple(tempos.values())
+
+
+def _key(tick: int, name: str) -> Key:
+    """The key of a MIDI name such as "F#m"."""
+    letter, accidental = name[0], name[1:].rstrip("m")
+    tonic = _MAJOR_KEYS.index(letter) + {"": 0, "#": 1, "b": -1}[accidental]
+    return Key(tick, tonic % 12, int(name.endswith("m")))
+
+
+def _split_upbeat(meters: tuple[Meter, ...], ticks_per_quarter: int) -> tuple[int, tuple[Meter, ...]]:
+    """Upbeat in ticks, and the meters with the first one from tick 0 on; the inverse of `_join_upbeat`."""
+    own_bar = len(meters) > 1 and meters[0].tick == 0 and meters[0].quarters * ticks_per_quarter == meters[1].tick
+    real = meters[1:] if own_bar else meters
+    if real and 0 < real[0].tick < real[0].quarters * ticks_per_quarter:
+        return real[0].tick, (dataclasses.replace(real[0], tick=0), *real[1:])
+    return 0, meters
+
+
+def _join_upbeat(score: Score) -> tuple[Meter, ...]:
+    """The meters with the first one from the end of the upbeat on, and the upbeat as a bar where it can be one."""
+    if not score.upbeat or not score.meters:
+        return score.meters
+    first = score.meters[0]
+    length = Fraction(score.upbeat, 4 * score.ticks_per_quarter)  # in whole notes
+    denominator = max(length.denominator, first.denominator)
+    meters = dataclasses.replace(first, tick=score.upbeat), *score.meters[1:]
+    if length.denominator.bit_count() > 1:  # A triplet is no meter: MIDI's denominators are powers of two.
+        return meters
+    return Meter(0, int(length * denominator), denominator), *meters
+
+
+def _encode(score: Score, program: int) -> mido.MidiFile:
+    if not 0 < score.ticks_per_quarter < 2**15:
+        raise ValueError(f"ticks per quarter must be 1..32767, and are {score.ticks_per_quarter}")
+    file = mido.MidiFile(type=1, ticks_per_beat=score.ticks_per_quarter)
+    file.tracks.append(_timed(_conductor(score), score.end))
+    for part, name in enumerate(score.parts):
+        channel = part % 15
+        channel += channel >= PERCUSSION
+        events = [(0, mido.Message("program_change", program=program, channel=channel))]
+        events += _strokes(score.notes[score.notes["part"] == part], channel)
+        if name:
+            events.insert(0, (0, mido.MetaMessage("track_name", name=_to_latin1(name))))
+        file.tracks.append(_timed(events, score.end))
+    return file
+
+
+def _conductor(score: Score) -> list[tuple[int, mido.MetaMessage]]:
+    events = [(0, mido.MetaMessage("track_name", name=_to_latin1(score.title)))] if score.title else []
+    for tempo in score.tempos or (Tempo(0, QUARTERS_PER_MINUTE),):
+        events.append((tempo.tick, mido.MetaMessage("set_tempo", tempo=round(60e6 / tempo.quarters_per_minute))))
+    for meter in _join_upbeat(score):
+        signature = mido.MetaMessage("time_signature", numerator=meter.numerator, denominator=meter.denominator)
+        events.append((meter.tick, signature))
+    for key in score.keys:
+        names = _MINOR_KEYS if key.mode == MINOR else _MAJOR_KEYS
+        events.append((key.tick, mido.MetaMessage("key_signature", key=names[key.tonic])))
+    return sorted(events, key=lambda event: event[0])
+
+
+def _strokes(notes: np.ndarray, channel: int) -> list[tuple[int, mido.Message]]:
+    """Note-on and note-off messages of one part, by tick, off before on."""
+    notes = notes[np.lexsort((notes["end"], notes["start"], notes["pitch"]))]
+    # A channel has one key a pitch: a note ends at the latest where the next one of its pitch begins.
+    again = notes["pitch"][1:] == notes["pitch"][:-1]
+    notes["end"][:-1][again] = np.minimum(notes["end"][:-1], notes["start"][1:])[again]
+    notes = notes[notes["start"] < notes["end"]]
+    ons = [(start, "note_on", pitch) for start, pitch in notes[["start", "pitch"]].tolist()]
+    offs = [(end, "note_off", pitch) for end, pitch in notes[["end", "pitch"]].tolist()]
+    return [
+        (tick, mido.Message(kind, note=pitch, velocity=VELOCITY, channel=channel))
+        for tick, kind, pitch in sorted(ons + offs)  # "note_off" sorts before "note_on"
+    ]
+
+
+def _timed(events: Iterable[tuple[int, mido.Message]], end: int) -> mido.MidiTrack:
+    """A track of messages at absolute ticks, in order, that lasts until `end`."""
+    track, now = mido.MidiTrack(), 0
+    for tick, message in [*events, (end, mido.MetaMessage("end_of_track"))]:
+        track.append(message.copy(time=max(tick - now, 0)))
+        now = max(tick, now)
+    return track
+
+
+def _to_latin1(text: str) -> str:
+    """UTF-8 bytes as Latin-1 text: mido writes Latin-1, and its setting of another charset outlives an exception."""
+    return text.encode("utf-8").decode("latin-1")
+
+
+def _from_latin1(text: str) -> str:
+    """The inverse of `_to_latin1`; text that is not UTF-8 stays as it is."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return text

@@ -1,0 +1,41 @@
+"""The Score contract: sorted notes, an end that covers them, transposition."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from bachkeras.music.score import MAJOR, MINOR, NOTE, Key, Meter, Score
+
+
+def test_notes_are_sorted_by_start_part_and_descending_pitch():
+    score = Score(np.array([(480, 960, 60, 0), (0, 480, 60, 1), (0, 480, 60, 0), (0, 480, 64, 0)], NOTE))
+    assert score.notes.tolist() == [(0, 480, 64, 0), (0, 480, 60, 0), (0, 480, 60, 1), (480, 960, 60, 0)]
+
+
+def test_a_score_lasts_at_least_as_long_as_its_notes():
+    notes = np.array([(0, 480, 60, 0)], NOTE)
+    assert Score(notes, end=100).end == 480
+    assert Score(notes, end=960).end == 960
+    assert Score(notes[:0]).end == 0
+
+
+def test_transposition_moves_notes_and_keys_and_nothing_else():
+    score = Score(np.array([(0, 480, 60, 0)], NOTE), keys=(Key(0, 11, MAJOR), Key(480, 0, MINOR)), parts=("Bass",))
+    higher = score.transpose(2)
+    assert higher.notes.tolist() == [(0, 480, 62, 0)]
+    assert higher.keys == (Key(0, 1, MAJOR), Key(480, 2, MINOR))
+    assert higher.parts == ("Bass",)
+    assert score.notes["pitch"].tolist() == [60]
+
+
+@pytest.mark.parametrize("semitones", [-61, 68])
+def test_transposition_never_leaves_midi(semitones):
+    with pytest.raises(ValueError, match=f"Received: semitones={semitones}"):
+        Score(np.array([(0, 480, 60, 0)], NOTE)).transpose(semitones)
+
+
+def test_a_bar_is_as_long_as_its_meter_says():
+    assert Meter(0, 3, 4).quarters == 3
+    assert Meter(0, 6, 8).quarters == 3
+    assert Meter(0, 3, 8).quarters == Fraction(3, 2)
