@@ -1,0 +1,18 @@
+"""Keras models that learn to write music in the style of Bach.
+
+Importing the package loads no TensorFlow; the first use of a name below does.
+"""
+
+from bachkeras._lazy import lazy
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "data": "bachkeras.data",
+        "models": "bachkeras.models",
+        "music": "bachkeras.music",
+        "load": "bachkeras.training.run",
+    },
+)

@@ -1,0 +1,139 @@
+"""`bachkeras ...`: thin commands over the library. TensorFlow is imported inside them, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+from pathlib import Path
+
+import bachkeras
+from bachkeras import _quiet
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; returns the exit status: 0, 1 for failed work, 2 for bad arguments or input."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        _quiet.start_tensorflow()
+        parsed.run(parsed)
+    except ValueError as error:
+        return _fail(error, 2)
+    except (OSError, RuntimeError) as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    return 0
+
+
+def _fail(error: object, status: int) -> int:
+    print(f"bachkeras: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+def _data_build(arguments) -> None:
+    from bachkeras.data import catalog
+
+    builder = catalog.build(arguments.name, manual_dir=arguments.manual_dir)
+    sizes = ", ".join(f"{name} {split.num_examples}" for name, split in builder.info.splits.items())
+    print(f"{arguments.name}: {sizes} pieces in {builder.data_path}")
+
+
+def _data_info(arguments) -> None:
+    from bachkeras.data import catalog, info
+
+    corpora = {name: catalog.load(arguments.name, name, manual_dir=arguments.manual_dir) for name in catalog.SPLITS}
+    print("\n".join(info.describe(arguments.name, corpora, catalog.builder(arguments.name).info.metadata)))
+
+
+def _train(arguments) -> None:
+    import dataclasses
+
+    from bachkeras.training import config, run
+
+    chosen = config.read(arguments.model, arguments.config)
+    if arguments.data:
+        chosen = dataclasses.replace(chosen, data=dataclasses.replace(chosen.data, name=arguments.data))
+    if arguments.epochs is not None:
+        chosen = dataclasses.replace(chosen, training=dataclasses.replace(chosen.training, epochs=arguments.epochs))
+    out = arguments.out or Path("runs") / f"{arguments.model}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run.train(arguments.model, chosen, out, seed=arguments.seed, manual_dir=arguments.manual_dir)
+
+
+def _generate(arguments) -> None:
+    from bachkeras.training import run, samples
+
+    card = run.card(arguments.model)
+    key = samples.parse_key(arguments.key) if arguments.key else None
+    seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
+    paths = samples.write(
+        run.load(arguments.model),
+        card,
+        arguments.out,
+        count=arguments.count,
+        length=arguments.length,
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        seed=seed,
+        key=key,
+    )
+    print(f"Seed {seed}: {', '.join(str(path) for path in paths)}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bachkeras", description=bachkeras.__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"bachkeras {bachkeras.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="build a corpus, look at one").add_subparsers(required=True, metavar="WHAT")
+    for name, run, text in (
+        ("build", _data_build, "prepare a corpus"),
+        ("info", _data_info, "what a corpus holds, and a SHA-256 over its examples"),
+    ):
+        command = data.add_parser(name, help=text, description=text)
+        command.add_argument("name", metavar="NAME", help="chorales, chorales_8th, chorales_16th or jsb_quarter")
+        _manual_dir(command)
+        command.set_defaults(run=run)
+
+    train = commands.add_parser("train", help="train a model, score it, write four pieces")
+    train.add_argument("model", metavar="MODEL", help="lstm-attention")
+    train.add_argument("--data", metavar="NAME", help="the corpus; else the configuration's")
+    train.add_argument(
+        "--config", default="default", metavar="NAME_OR_FILE", help="a named configuration or a TOML file"
+    )
+    train.add_argument("--out", type=Path, metavar="RUN", help="the new run directory (runs/MODEL-date-time)")
+    train.add_argument("--epochs", type=_positive, metavar="N", help="instead of the configuration's")
+    train.add_argument("--seed", type=_seed, default=0, metavar="S", help="of weights, data order, samples (0)")
+    _manual_dir(train)
+    train.set_defaults(run=_train)
+
+    generate = commands.add_parser("generate", help="write new music as MIDI")
+    generate.add_argument("--model", type=Path, required=True, metavar="RUN", help="a run directory")
+    generate.add_argument("--count", type=_positive, default=4, metavar="N", help="pieces (4)")
+    generate.add_argument("--length", type=_positive, default=64, metavar="FRAMES", help="frames of each (64)")
+    generate.add_argument("--temperature", type=float, default=1.0, metavar="X", help="above 1 bolder, below safer (1)")
+    generate.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the likeliest P (1)")
+    generate.add_argument("--seed", type=_seed, metavar="S", help="the same seed gives the same music")
+    generate.add_argument("--key", metavar="K", help='such as "D minor"; else keys as the corpus has them')
+    generate.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for 001.mid ... (out)")
+    generate.set_defaults(run=_generate)
+    return parser
+
+
+def _manual_dir(command) -> None:
+    command.add_argument(
+        "--manual-dir", type=Path, metavar="DIR", help="a folder that holds the benchmark's file already"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 to 2^31 - 1, not {text!r}")
+    return int(text)

@@ -1,0 +1,183 @@
+"""What every distribution over one frame must answer; a model knows nothing of keys, voices or labels but this."""
+
+from __future__ import annotations
+
+import abc
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from bachkeras.music.pianoroll import KEYS
+
+END = KEYS
+"""The event after the last note of an unlabelled frame."""
+
+FREE = -1
+"""In `given`: this event is not given, draw it."""
+
+FORBIDDEN = -1e9
+"""Logit of what cannot be emitted; finite, so that no gradient is NaN."""
+
+
+class Draw(NamedTuple):
+    """A sampled frame.
+
+    Attributes:
+        events: int32 `(..., voices)`.
+        onsets: bool `(..., voices)`, or None where onsets are not modelled.
+        log_q: float32 `(...)`, log probability with which the free events were drawn (temperature and top_p applied).
+        log_given: float32 `(...)`, log probability of the given events under the model itself (temperature 1).
+    """
+
+    events: tf.Tensor
+    onsets: tf.Tensor | None
+    log_q: tf.Tensor
+    log_given: tf.Tensor
+
+
+class FrameDistribution(keras.layers.Layer, abc.ABC):
+    """A distribution over what sounds in one frame, given a context vector and the frame before.
+
+    Where the frame before is not known, `previous` is left out.
+
+    Attributes:
+        voices: number of events in a frame.
+        feature_size: last dimension of what `features` returns.
+    """
+
+    voices: int
+    feature_size: int
+
+    @abc.abstractmethod
+    def events(self, pianoroll: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Turn frames into events.
+
+        Args:
+            pianoroll: `(..., 88)`, multi-hot, any dtype.
+
+        Returns:
+            `(events, dropped)`: int32 `(..., voices)`, and int32 `(...)`, the notes that did not fit.
+        """
+
+    @abc.abstractmethod
+    def pianoroll(self, events: tf.Tensor) -> tf.Tensor:
+        """Turn events `(..., voices)` into frames, float32 `(..., 88)`: the inverse of `events`."""
+
+    @abc.abstractmethod
+    def features(self, events: tf.Tensor, onsets: tf.Tensor | None = None) -> tf.Tensor:
+        """What a model reads of a past frame: float32 `(..., feature_size)`."""
+
+    @abc.abstractmethod
+    def log_prob(
+        self,
+        context: tf.Tensor,
+        events: tf.Tensor,
+        onsets: tf.Tensor | None = None,
+        *,
+        previous: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Log probability of each event, float32 `(..., voices)`; its sum is the frame's.
+
+        Args:
+            context: `(..., C)`, what the model knows before it writes the frame.
+            events: int32 `(..., voices)`.
+            onsets: bool `(..., voices)` where onsets are modelled.
+            previous: int32 `(..., voices)`, the events of the frame before.
+            training: whether to drop.
+        """
+
+    @abc.abstractmethod
+    def sample(
+        self,
+        context: tf.Tensor,
+        *,
+        previous: tf.Tensor | None = None,
+        given: tf.Tensor | None = None,
+        temperature: tf.Tensor | float = 1.0,
+        top_p: tf.Tensor | float = 1.0,
+        seed: tf.Tensor,
+    ) -> Draw:
+        """Draw a frame.
+
+        Args:
+            context: `(..., C)`.
+            previous: see `log_prob`.
+            given: int32 `(..., voices)`, events to keep; `FREE` (-1) = draw. Unlabelled: a prefix of the events.
+            temperature: divides the logits of each head; above 0.
+            top_p: each head draws from its most probable events that together reach this probability, in (0, 1].
+            seed: int32 `(2,)`, as `tf.random.stateless_*` take it. Same seed, same frame.
+
+        Raises:
+            ValueError: if `given` is not a prefix (seen only where its values are known, outside a graph).
+        """
+
+    @abc.abstractmethod
+    def relaxed(
+        self,
+        context: tf.Tensor,
+        *,
+        previous: tf.Tensor | None = None,
+        temperature: tf.Tensor | float = 1.0,
+        seed: tf.Tensor,
+    ) -> tf.Tensor:
+        """A sampled frame that gradients pass through, float32 `(..., 88)`.
+
+        Straight-through Gumbel-softmax (Jang, Gu and Poole 2017, section 2.2): forward the drawn 0 or 1, backward the
+        gradient of the softmax at `temperature`.
+        """
+
+
+def top_notes(pianoroll: tf.Tensor, voices: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The highest `voices` notes of each frame, from the top, then `END`; and how many notes were left out.
+
+    Args:
+        pianoroll: `(..., 88)`, multi-hot.
+        voices: events to return.
+
+    Returns:
+        int32 `(..., voices)` and int32 `(...)`.
+    """
+    sounding = tf.cast(pianoroll, tf.float32) > 0.5
+    ranked = tf.where(sounding, tf.range(1, KEYS + 1), 0)
+    highest = tf.math.top_k(ranked, k=voices).values
+    dropped = tf.reduce_sum(tf.cast(sounding, tf.int32), -1) - tf.reduce_sum(tf.cast(highest > 0, tf.int32), -1)
+    return tf.where(highest > 0, highest - 1, END), dropped
+
+
+def multi_hot(events: tf.Tensor) -> tf.Tensor:
+    """Events `(..., voices)` as frames, float32 `(..., 88)`; `END` is no key."""
+    return tf.reduce_max(tf.one_hot(events, KEYS), axis=-2)
+
+
+def check_prefix(given: tf.Tensor) -> None:
+    """Refuse a `given` whose free events are not all at its end.
+
+    Raises:
+        ValueError: as said; a symbolic tensor passes unchecked.
+    """
+    if not tf.is_symbolic_tensor(given):
+        free = tf.convert_to_tensor(given) == FREE
+        if bool(tf.reduce_any(free[..., :-1] & ~free[..., 1:])):
+            raise ValueError(
+                "Without labelled voices only a prefix of the events, from the highest note down, can be given: "
+                f"put -1 at the end alone. Received: given={given}"
+            )
+
+
+def gumbel(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Standard Gumbel noise, float32, of a stateless `seed`."""
+    tiny = 1e-20
+    uniform = tf.random.stateless_uniform(shape, seed, minval=tiny, maxval=1.0)
+    return -tf.math.log(-tf.math.log(uniform) + tiny)
+
+
+def temper(logits: tf.Tensor, temperature: tf.Tensor | float, top_p: tf.Tensor | float) -> tf.Tensor:
+    """Log probabilities after temperature and nucleus (Holtzman et al. 2020) filtering, float32 `(..., classes)`."""
+    log_p = tf.nn.log_softmax(logits / temperature)
+    descending = tf.sort(log_p, direction="DESCENDING")
+    before = tf.cumsum(tf.exp(descending), axis=-1, exclusive=True)
+    inside = (before < top_p) | (tf.convert_to_tensor(top_p) >= 1.0)
+    least = tf.reduce_min(tf.where(inside, descending, 0.0), axis=-1, keepdims=True)
+    return tf.nn.log_softmax(tf.where(log_p >= least, log_p, FORBIDDEN))

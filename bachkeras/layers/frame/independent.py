@@ -1,0 +1,89 @@
+"""The textbook baseline: each key sounds or not, whatever the others do."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from bachkeras.layers.frame.base import END, FREE, Draw, FrameDistribution, check_prefix, multi_hot, temper, top_notes
+from bachkeras.music.pianoroll import KEYS
+
+
+@keras.saving.register_keras_serializable(package="bachkeras")
+class IndependentNotes(FrameDistribution):
+    """88 Bernoullis given the context alone, as in most published models of the JSB chorales.
+
+    Normalised over all sets of the 88 keys, so `voices` is 88 and no note is ever dropped. Column `k` of `log_prob`
+    is key `k`'s Bernoulli; the sum over columns is the frame's log probability.
+
+    Args:
+        dropout: share of the context that training drops.
+    """
+
+    def __init__(self, dropout: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.dropout = dropout
+        self.voices = KEYS
+        self.feature_size = KEYS
+        self.keys = keras.layers.Dense(KEYS, name="keys")
+        self.context_dropout = keras.layers.Dropout(dropout)
+
+    def build(self, context_shape):
+        """Create the keys' logits for a context of `context_shape[-1]` numbers."""
+        self.keys.build(context_shape)
+        super().build(context_shape)
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {**super().get_config(), "dropout": self.dropout}
+
+    def events(self, pianoroll):
+        """See `FrameDistribution.events`: all notes, from the top, then `END`."""
+        return top_notes(pianoroll, self.voices)
+
+    def pianoroll(self, events):
+        """See `FrameDistribution.pianoroll`."""
+        return multi_hot(events)
+
+    def features(self, events, onsets=None):
+        """The frame as multi-hot keys."""
+        return self.pianoroll(events)
+
+    def call(self, context, training=None):
+        """Log probabilities that each key is silent, sounds: float32 `(..., 88, 2)`."""
+        logits = tf.cast(self.keys(self.context_dropout(context, training=training)), tf.float32)
+        return tf.stack([tf.math.log_sigmoid(-logits), tf.math.log_sigmoid(logits)], -1)
+
+    def log_prob(self, context, events, onsets=None, *, previous=None, training=None):
+        """See `FrameDistribution.log_prob`."""
+        log_p = self(context, training=training)
+        return tf.where(self.pianoroll(events) > 0.5, log_p[..., 1], log_p[..., 0])
+
+    def sample(self, context, *, previous=None, given=None, temperature=1.0, top_p=1.0, seed):
+        """See `FrameDistribution.sample`. A given prefix settles every key from its last note up."""
+        log_p = self(context)
+        if given is None:
+            given = tf.fill(tf.shape(log_p)[:-1], FREE)
+        check_prefix(given)
+        drawn_from = temper(log_p, temperature, top_p)
+        drawn = tf.random.stateless_uniform(tf.shape(given), seed) < tf.exp(drawn_from[..., 1])
+        # The lowest settled key: the last note given; below all keys after END; above all where nothing is given.
+        lowest = tf.reduce_min(tf.where(given == FREE, KEYS, tf.where(given == END, -1, given)), -1, keepdims=True)
+        settled = tf.range(KEYS) >= lowest
+        sounds = tf.where(settled, multi_hot(tf.where(given == FREE, END, given)) > 0.5, drawn)
+        log_q = tf.where(sounds, drawn_from[..., 1], drawn_from[..., 0])
+        log_given = tf.where(sounds, log_p[..., 1], log_p[..., 0])
+        return Draw(
+            self.events(sounds)[0],
+            None,
+            tf.reduce_sum(tf.where(settled, 0.0, log_q), -1),
+            tf.reduce_sum(tf.where(settled, log_given, 0.0), -1),
+        )
+
+    def relaxed(self, context, *, previous=None, temperature=1.0, seed):
+        """See `FrameDistribution.relaxed`: the binary case (Maddison, Mnih and Teh 2017, the binary Concrete)."""
+        log_p = self(context)
+        uniform = tf.random.stateless_uniform(tf.shape(log_p)[:-1], seed, minval=1e-7, maxval=1.0 - 1e-7)
+        noisy = log_p[..., 1] - log_p[..., 0] + tf.math.log(uniform) - tf.math.log1p(-uniform)
+        soft = tf.sigmoid(noisy / temperature)
+        return tf.cast(noisy > 0, tf.float32) + soft - tf.stop_gradient(soft)

@@ -1,0 +1,121 @@
+"""The autoregressive LSTM with attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from bachkeras.layers.conditions import Conditions
+from bachkeras.layers.core import RecurrentCore
+from bachkeras.layers.frame import ChainedVoices, FrameDistribution
+from bachkeras.models.base import FrameModel
+
+
+@keras.saving.register_keras_serializable(package="bachkeras")
+class LSTMAttention(FrameModel):
+    """Residual LSTMs and windowed attention, ending in a distribution over the frame.
+
+        log p(x) = sum_t log p(x_t | x_{<t}, conditions_{<=t})
+
+    exactly: the likelihood is no bound. By default the frame is written by a head per voice (`ChainedVoices`).
+
+    Args:
+        hidden: width of the LSTMs.
+        layers: number of LSTMs.
+        attention_heads: heads of the attention; 0 leaves it out.
+        attention_window: frames that the attention sees, in training, scoring and generation alike.
+        dropout: share dropped between layers and before the heads.
+        frame_dropout: share of the past frames' keys that training hides from the model.
+        l2: L2 penalty of the core's kernels.
+        frame: the frame distribution; None: `ChainedVoices()`, four voices.
+    """
+
+    likelihood = "exact"
+    can_continue = True
+
+    def __init__(
+        self,
+        hidden: int = 256,
+        layers: int = 2,
+        attention_heads: int = 4,
+        attention_window: int = 96,
+        dropout: float = 0.4,
+        frame_dropout: float = 0.0,
+        l2: float = 0.0,
+        frame: FrameDistribution | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.conditions = Conditions(name="conditions")
+        self.core = RecurrentCore(hidden, layers, attention_heads, attention_window, dropout, l2, name="core")
+        self.frame = ChainedVoices(dropout=dropout, name="frame") if frame is None else frame
+        self.frame_dropout = frame_dropout
+
+    def get_config(self):
+        """Constructor arguments."""
+        names = ("hidden", "layers", "attention_heads", "attention_window", "dropout", "l2")
+        return {
+            **super().get_config(),
+            **{name: getattr(self.core, name) for name in names},
+            "frame_dropout": self.frame_dropout,
+            "frame": keras.saving.serialize_keras_object(self.frame),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """The model of a config, its frame distribution included."""
+        return cls(**{**config, "frame": keras.saving.deserialize_keras_object(config["frame"])})
+
+    def build(self, input_shape=None):
+        """Create every weight; they depend on no input's shape."""
+        self.core.build((None, None, self.frame.feature_size + self.conditions.size))
+        self.frame.build((None, None, self.core.hidden))
+        self.built = True
+
+    def call(self, batch: Mapping[str, tf.Tensor], training=None) -> tf.Tensor:
+        """Log probability of each frame, in nats.
+
+        Args:
+            batch: `pianoroll` `(batch, time + 1, 88)`, the frame before the first one first, and the conditions.
+            training: whether to drop.
+
+        Returns:
+            float32 `(batch, time)`.
+        """
+        events, _ = self.frame.events(batch["pianoroll"])
+        context = self.core(self._inputs(batch, events, training), training=training)
+        log_p = self.frame.log_prob(context, events[:, 1:], previous=events[:, :-1], training=training)
+        return tf.reduce_sum(log_p, axis=-1)
+
+    def attention(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Attention weights `(batch, heads, time, time)`: row = the frame that looks, column = the frame seen."""
+        events, _ = self.frame.events(batch["pianoroll"])
+        return self.core.attention.attention_weights(self.core.recurrent(self._inputs(batch, events, training=False)))
+
+    def start(self, conditions: Mapping[str, tf.Tensor]) -> dict:
+        """The state before the first frame.
+
+        Args:
+            conditions: `tonic`, `mode`, `timestep` `(batch,)`, and `position` `(batch, time)` of all frames to come.
+        """
+        signal = self.conditions(conditions, training=False)
+        return {"core": self.core.initial_state(tf.shape(signal)[0]), "signal": signal, "time": tf.zeros((), tf.int32)}
+
+    def step(self, state: dict, features: tf.Tensor) -> tuple[tf.Tensor, dict]:
+        """Take in the last frame's features `(batch, feature_size)`; what is known before the next one is written.
+
+        Returns:
+            `(context, state)`, context `(batch, hidden)`.
+        """
+        inputs = tf.concat([tf.cast(features, self.compute_dtype), state["signal"][:, state["time"]]], -1)
+        context, core = self.core.step(inputs, state["core"])
+        return context, {"core": core, "signal": state["signal"], "time": state["time"] + 1}
+
+    def _inputs(self, batch, events, training):
+        """What the core reads: features of the frame before, conditions of the frame to come."""
+        features = tf.cast(self.frame.features(events[:, :-1]), self.compute_dtype)
+        if training and self.frame_dropout:
+            features = tf.nn.dropout(features, self.frame_dropout)
+        return tf.concat([features, self.conditions(batch, training=training)], -1)

@@ -1,0 +1,139 @@
+"""Named configurations: TOML files beside the code, or the user's own. Data, not code."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How to train a model; the sections of a configuration file.
+
+    Attributes:
+        model: constructor arguments of the model.
+        frame: constructor arguments of its frame distribution, and its `class`. `voices` comes from the data.
+        data: see `Data`.
+        training: see `Training`.
+    """
+
+    model: dict[str, Any]
+    frame: dict[str, Any]
+    data: Data
+    training: Training
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sections as plain values, as `from_dict` takes them."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What is trained on.
+
+    Attributes:
+        name: the corpus.
+        window: frames of an example; 0: whole pieces.
+        batch_size: examples in a batch.
+        transpose: largest transposition in semitones.
+        untransposed: share of the examples left as they are.
+    """
+
+    name: str = "chorales"
+    window: int = 0
+    batch_size: int = 16
+    transpose: int = 0
+    untransposed: float = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How it is optimised: AdamW (Loshchilov and Hutter 2019), a warm-up, then a cosine down to zero.
+
+    Attributes:
+        epochs: passes over the data.
+        learning_rate: the highest.
+        warmup: share of all steps in which it rises.
+        weight_decay: AdamW's.
+        clipnorm: largest norm of each variable's gradient.
+        ema: momentum of the average of the weights that is validated and kept (Polyak); 0: none.
+        patience: stop after so many epochs without a better validation; 0: never.
+        precision: Keras's name of a dtype policy, "float32" or "mixed_bfloat16".
+    """
+
+    epochs: int = 60
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    clipnorm: float = 1.0
+    ema: float = 0.0
+    patience: int = 0
+    precision: str = "float32"
+
+
+def names(model: str) -> list[str]:
+    """The named configurations of a model, as on the command line."""
+    return sorted(path.name.removesuffix(".toml") for path in _folder(model).iterdir() if path.name.endswith(".toml"))
+
+
+def read(model: str, name_or_file: str | os.PathLike = "default") -> Config:
+    """A configuration.
+
+    Args:
+        model: the model's name on the command line, "lstm-attention".
+        name_or_file: one of `names(model)`, or a file, whose path holds a separator or ends in `.toml`.
+
+    Raises:
+        ValueError: if there is no such configuration, or it says something unknown.
+    """
+    text = os.fspath(name_or_file)
+    is_file = os.sep in text or text.endswith(".toml")
+    if not is_file and text not in names(model):
+        raise ValueError(f"{model} has the configurations {', '.join(names(model))}. Received: config={text!r}")
+    path = Path(text) if is_file else _folder(model) / f"{text}.toml"
+    try:
+        return from_dict(tomllib.loads(path.read_text()))
+    except FileNotFoundError:
+        raise ValueError(f"The configuration file is not there. Received: config={text!r}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"The configuration file is no TOML: {error}. Received: config={text!r}") from None
+
+
+def from_dict(sections: dict[str, Any]) -> Config:
+    """A configuration from its sections.
+
+    Raises:
+        ValueError: if a section or a key of `data` or `training` is unknown.
+    """
+    unknown = set(sections) - {field.name for field in dataclasses.fields(Config)}
+    if unknown:
+        raise ValueError(f"A configuration has model, frame, data, training. Received: section {sorted(unknown)[0]!r}")
+    return Config(
+        model=dict(sections.get("model", {})),
+        frame=dict(sections.get("frame", {})),
+        data=_section(Data, sections.get("data", {})),
+        training=_section(Training, sections.get("training", {})),
+    )
+
+
+def _section(cls, values: dict[str, Any]):
+    known = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+    for key, value in values.items():
+        if key not in known:
+            raise ValueError(f"[{cls.__name__.lower()}] knows {', '.join(known)}. Received: {key}={value!r}")
+        if not isinstance(value, int if known[key] is int else (int, float) if known[key] is float else known[key]):
+            raise ValueError(f"[{cls.__name__.lower()}] {key} is a {known[key].__name__}. Received: {key}={value!r}")
+    return cls(**values)
+
+
+def _folder(model: str):
+    folder = resources.files("bachkeras.configs").joinpath(model)
+    if not folder.is_dir():
+        available = sorted(path.name for path in resources.files("bachkeras.configs").iterdir() if path.is_dir())
+        available = [name for name in available if not name.startswith("_")]
+        raise ValueError(f"There is no such model; there are {', '.join(available)}. Received: model={model!r}")
+    return folder

@@ -1,0 +1,99 @@
+"""Bach's chorales as multi-hot piano rolls."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import ClassVar
+
+import numpy as np
+import tensorflow_datasets.public_api as tfds
+
+from bachkeras.data import sources
+from bachkeras.music.pianoroll import KEYS
+
+JSB_QUARTER_URL = (
+    "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/"
+    "9a7f733ddb4ed91f48da64ac7f0f621c34aadd4d/jsb-chorales-quarter.json"
+)
+JSB_QUARTER_SHIFT = -12
+"""Semitones from the benchmark's pitches, key-normalised and an octave high, to where the chorales sound."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class BachConfig(tfds.core.BuilderConfig):
+    """A source and its grid.
+
+    Attributes:
+        source: 'music21' or 'jsb'.
+        timestep: length of a frame in quarter lengths; None = each piece's most common note duration.
+    """
+
+    source: str = "music21"
+    timestep: Fraction | None = None
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Builder of the `bach_multihot` data set."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "The chorales of music21's corpus on three grids; the JSB benchmark's quarter-note file."
+    }
+    BUILDER_CONFIGS: ClassVar[list[BachConfig]] = [
+        BachConfig(name="chorales", description="Each chorale in steps of its most common note duration."),
+        BachConfig(name="chorales_8th", description="The chorales in eighths.", timestep=Fraction(1, 2)),
+        BachConfig(name="chorales_16th", description="The chorales in sixteenths.", timestep=Fraction(1, 4)),
+        BachConfig(name="jsb_quarter", description="The JSB Chorales benchmark in quarters.", source="jsb"),
+    ]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "id": tfds.features.Text(),
+                    "title": tfds.features.Text(),
+                    "family": tfds.features.Text(),
+                    "pianoroll": _array((None, KEYS), np.bool_),
+                    "onsets": _array((None, KEYS), np.bool_),
+                    "voices": _array((None, None), np.int32),
+                    "voice_onsets": _array((None, None), np.bool_),
+                    "timestep": _array((2,), np.int32),
+                    "tonic": tfds.features.Scalar(np.int32),
+                    "mode": tfds.features.Scalar(np.int32),
+                    "position": _array((None,), np.int32),
+                    "frames_per_bar": tfds.features.Scalar(np.int32),
+                }
+            ),
+            homepage="https://github.com/cuthbertLab/music21",
+            metadata=tfds.core.MetadataDict(sounding_shift=0),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+        if self.builder_config.source == "jsb":
+            self.info.metadata["sounding_shift"] = JSB_QUARTER_SHIFT
+            examples = sources.jsb_quarter_examples(dl_manager.download(JSB_QUARTER_URL).read_text())
+        else:
+            examples = self._chorales()
+        return {split: self._generate_examples(examples[split]) for split in ("train", "validation", "test")}
+
+    def _chorales(self) -> dict[str, list[sources.Example]]:
+        """The examples of each split, as splits.tsv says; what sampling and cleaning lost goes to the metadata."""
+        rows = list(csv.DictReader((self.pkg_dir_path / "splits.tsv").read_text().splitlines(), delimiter="\t"))
+        examples, lost = sources.chorale_examples([row["id"] for row in rows], self.builder_config.timestep)
+        self.info.metadata.update(lost)
+        splits = {row["split"]: [] for row in rows}
+        for row, example in zip(rows, examples, strict=True):
+            splits[row["split"]].append(example | {"family": row["family"]})
+        return splits
+
+    def _generate_examples(self, examples: Iterable[sources.Example]) -> Iterator[tuple[str, sources.Example]]:
+        for example in examples:
+            yield example["id"], example
+
+
+def _array(shape: tuple[int | None, ...], dtype: type) -> tfds.features.Tensor:
+    """A compressed array: rolls are nearly all zeros. More than one unknown dimension needs an explicit encoding."""
+    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=tfds.features.Encoding.ZLIB)

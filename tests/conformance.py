@@ -1,0 +1,179 @@
+"""What every model must do: a table with a row a model, and each contract a test over all rows.
+
+A new model is a new row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bachkeras import models
+from bachkeras.data.pipeline import from_arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A small model of each kind.
+
+    Attributes:
+        make: builds it.
+        steps: training steps after which every trainable variable has moved.
+    """
+
+    make: Callable[[], keras.Model]
+    steps: int = 3
+
+
+ROWS = {
+    "lstm-attention": Row(lambda: models.LSTMAttention(12, attention_heads=2, attention_window=5, dropout=0.1)),
+    "lstm-attention, independent": Row(
+        lambda: models.LSTMAttention(12, layers=1, attention_heads=3, frame=models.IndependentNotes())
+    ),
+    "lstm-attention, no attention": Row(lambda: models.LSTMAttention(12, attention_heads=0, l2=0.01)),
+    "lstm-attention, two voices": Row(
+        lambda: models.LSTMAttention(12, frame_dropout=0.2, frame=models.ChainedVoices(2, units=8, reach=3))
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=ROWS, ids=list(ROWS))
+def row(request) -> Row:
+    return ROWS[request.param]
+
+
+@pytest.fixture(scope="module")
+def model(row) -> keras.Model:
+    """A model with random weights; the biases too, so that a lost one shows."""
+    keras.utils.set_random_seed(1)
+    model = row.make()
+    model.build()
+    for variable in model.trainable_variables:
+        variable.assign_add(keras.random.normal(variable.shape, stddev=0.1))
+    return model
+
+
+@pytest.fixture(scope="module")
+def corpus(rolls):
+    positions = [np.arange(len(roll)) % 4 for roll in rolls]
+    return from_arrays(rolls, tonic=7, mode=1, timestep=(1, 2), position=positions)
+
+
+@pytest.fixture(scope="module")
+def batch(corpus) -> dict[str, tf.Tensor]:
+    """Whole pieces of different lengths, padded."""
+    return next(iter(corpus.windows(None, shuffle=False).batch(5)))
+
+
+def test_config_round_trip(row):
+    model = row.make()
+    again = type(model).from_config(model.get_config())
+    assert again.get_config() == model.get_config()
+    again.build()
+    model.build()
+    assert [v.path.split("/", 1)[1] for v in again.weights] == [v.path.split("/", 1)[1] for v in model.weights]
+
+
+def test_every_variable_learns(row, corpus):
+    keras.utils.set_random_seed(0)
+    model = row.make()
+    model.build()
+    before = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    model.compile(keras.optimizers.Adam(1e-2))
+    model.fit(corpus.windows(8, transpose=3).batch(4), steps_per_epoch=row.steps, verbose=0, shuffle=False)
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        assert np.any(keras.ops.convert_to_numpy(variable) != old), variable.path
+
+
+def test_evaluate_is_the_masked_mean(model, corpus, batch):
+    if model.likelihood is None:
+        pytest.skip("this model has no likelihood")
+    model.compile("adam")
+    figures = model.evaluate(corpus.windows(None, shuffle=False).batch(5), return_dict=True, verbose=0)
+    total = sum(model.log_prob(b).numpy().sum() for b in corpus.windows(None, shuffle=False).batch(5))
+    assert figures["nats_per_frame"] == pytest.approx(-total / corpus.frames, rel=1e-4)
+
+
+def test_save_and_load_gives_the_same_outputs(model, batch, tmp_path):
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(again(batch), model(batch), rtol=1e-5, atol=1e-5)
+
+
+def test_padding_changes_nothing(model, corpus, batch):
+    longest = model(batch).numpy()
+    for i in range(5):
+        alone = next(iter(from_arrays_of(corpus, i).windows(None, shuffle=False).batch(1)))
+        frames = len(corpus.pieces[i]["pianoroll"])
+        np.testing.assert_allclose(model(alone)[0, :frames], longest[i, :frames], rtol=1e-4, atol=1e-4)
+
+
+def test_no_frame_sees_the_future(model, batch):
+    before = model(batch).numpy()
+    changed = dict(batch)
+    changed["pianoroll"] = tf.concat(
+        [batch["pianoroll"][:, :4], 1 - batch["pianoroll"][:, 4:5], batch["pianoroll"][:, 5:]], 1
+    )
+    after = model(changed).numpy()
+    np.testing.assert_allclose(after[:, :3], before[:, :3], rtol=1e-5, atol=1e-5)
+    assert np.all(np.abs(after[:, 3:] - before[:, 3:]).max(1) > 1e-4)
+
+
+def test_step_by_step_equals_the_whole_sequence(model, batch):
+    """Longer than the attention's window, so that the ring goes round."""
+    events, _ = model.frame.events(batch["pianoroll"])
+    state = model.start({name: batch[name] for name in ("tonic", "mode", "timestep", "position")})
+    steps = []
+    for t in range(batch["mask"].shape[1]):
+        context, state = model.step(state, model.frame.features(events[:, t]))
+        log_p = model.frame.log_prob(context, events[:, t + 1], previous=events[:, t])
+        steps.append(tf.reduce_sum(log_p, -1))
+    np.testing.assert_allclose(tf.stack(steps, 1), model(batch), rtol=1e-4, atol=1e-4)
+
+
+def test_same_seed_same_music(model):
+    first = model.generate(2, 9, seed=3)
+    again = model.generate(2, 9, seed=3)
+    other = model.generate(2, 9, seed=4)
+    assert first["pianoroll"].shape == (2, 9, 88)
+    assert first["pianoroll"].dtype == bool
+    assert first["events"].shape == (2, 9, model.frame.voices)
+    assert first["events"].dtype == np.int32
+    np.testing.assert_array_equal(first["events"], again["events"])
+    assert np.any(first["events"] != other["events"])
+    assert np.any(first["events"][0] != first["events"][1])
+
+
+def test_a_primer_is_continued_and_left_out(model, rolls):
+    if not model.can_continue:
+        with pytest.raises(ValueError, match="cannot continue"):
+            model.generate(1, 4, primer=rolls[0])
+        return
+    music = model.generate(1, 6, primer=rolls[0], seed=0)
+    assert music["pianoroll"].shape == (1, 6, 88)
+    # The second half of what follows the primer is what follows the primer and the first half.
+    longer = np.concatenate([rolls[0], music["pianoroll"][0, :5]])
+    given = np.full((6, model.frame.voices), -1)
+    given[:5] = music["events"][0, :5]
+    np.testing.assert_array_equal(model.generate(1, 6, primer=rolls[0], given=given, seed=0)["events"], music["events"])
+    assert model.generate(1, 1, primer=longer, seed=0)["events"].shape == (1, 1, model.frame.voices)
+
+
+def test_generation_refuses_nonsense(model):
+    for arguments in ({"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"primer": np.zeros((3, 5), bool)}):
+        with pytest.raises(ValueError, match="Received"):
+            model.generate(1, 4, **arguments)
+    with pytest.raises(ValueError, match="Received"):
+        model.generate(0, 4)
+    with pytest.raises(ValueError, match=r"tonic must have shape \(2,\)"):
+        model.generate(2, 4, conditions={"tonic": [1, 2, 3]})
+
+
+def from_arrays_of(corpus, i):
+    """A corpus of one piece of another."""
+    return dataclasses.replace(corpus, pieces=[corpus.pieces[i]])

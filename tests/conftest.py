@@ -1,0 +1,39 @@
+"""Shared fixtures: small music, and the benchmark's files where they are."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bachkeras.music.pianoroll import KEYS
+
+
+def chorale_like(random: np.random.Generator, frames: int, voices: int = 4) -> np.ndarray:
+    """Frames of up to `voices` distinct notes that mostly stay, bool (frames, 88); some are empty."""
+    roll = np.zeros((frames, KEYS), bool)
+    chord = random.choice(np.arange(20, 60), voices, replace=False)
+    for frame in roll:
+        if random.random() < 0.5:
+            chord = random.choice(np.arange(20, 60), random.integers(0, voices + 1), replace=False)
+        frame[chord] = True
+    return roll
+
+
+@pytest.fixture(scope="session")
+def rolls() -> list[np.ndarray]:
+    """Pieces of 5 to 24 frames."""
+    random = np.random.default_rng(0)
+    return [chorale_like(random, int(random.integers(5, 25))) for _ in range(12)]
+
+
+@pytest.fixture(scope="session")
+def jsb_dir() -> Path:
+    """The folder with the benchmark's files."""
+    folder = os.environ.get("BACHKERAS_JSB_DIR")
+    if not folder:
+        pytest.skip("BACHKERAS_JSB_DIR is not set: it names the folder that holds jsb-chorales-quarter.json")
+    return Path(folder).absolute()

@@ -1,0 +1,110 @@
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import bach_multihot
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from bachkeras.data import sources
+
+SPLITS = ("train", "validation", "test")
+IDS = {"train": ["bwv66.6", "bwv253"], "validation": ["bwv254"], "test": ["bwv101.7", "bwv255"]}
+
+
+class JsbQuarterTest(tfds.testing.DatasetBuilderTestCase):
+    """TFDS's own checks, on two invented pieces a split."""
+
+    DATASET_CLASS = bach_multihot.Builder
+    BUILDER_CONFIG_NAMES_TO_TEST = ("jsb_quarter",)
+    SPLITS = dict.fromkeys(SPLITS, 2)
+    DL_DOWNLOAD_RESULT = "jsb-chorales-quarter.json"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.EXAMPLE_DIR = tempfile.mkdtemp()
+        pieces = [[[[pitch, pitch + 4], [], [pitch]], [[pitch]]] for pitch in (60, 62, 64)]
+        content = dict(zip(("train", "valid", "test"), pieces, strict=True))
+        Path(cls.EXAMPLE_DIR, cls.DL_DOWNLOAD_RESULT).write_text(json.dumps(content))
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        shutil.rmtree(cls.EXAMPLE_DIR)
+
+
+def prepare(config: str, data_dir: Path, manual_dir: Path | None = None) -> tfds.core.DatasetBuilder:
+    builder = bach_multihot.Builder(config=config, data_dir=data_dir)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    return builder
+
+
+def decoded(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[sources.Example]:
+    for example in tfds.as_numpy(builder.as_dataset(split=split)):
+        yield {key: value.decode() if isinstance(value, bytes) else value for key, value in example.items()}
+
+
+@pytest.fixture
+def few_chorales(tmp_path, monkeypatch):
+    """The builder with a table of five chorales."""
+    folder = tmp_path / "bach_multihot"
+    shutil.copytree(Path(bach_multihot.__file__).parent, folder)
+    rows = [f"{name}\ttune of {name}\t{split}" for split in SPLITS for name in IDS[split]]
+    (folder / "splits.tsv").write_text("\n".join(["id\tfamily\tsplit", *rows]) + "\n")
+    monkeypatch.setattr(bach_multihot.Builder, "pkg_dir_path", folder)
+
+
+@pytest.mark.usefixtures("few_chorales")
+def test_chorales_are_written_as_the_source_gives_them(tmp_path):
+    builder = prepare("chorales_8th", tmp_path)
+    assert builder.info.metadata["sounding_shift"] == 0
+    assert builder.info.metadata["notes"] > builder.info.metadata["vanished"]
+    for split in SPLITS:
+        found = {example["id"]: example for example in decoded(builder, split)}
+        assert set(found) == set(IDS[split])
+        expected, _ = sources.chorale_examples(IDS[split], builder.builder_config.timestep)
+        for example in expected:
+            assert_equal(found[example["id"]], example | {"family": f"tune of {example['id']}"})
+
+
+def test_jsb_quarter_is_the_file(tmp_path, jsb_dir):
+    builder = prepare("jsb_quarter", tmp_path, jsb_dir)
+    assert builder.info.metadata["sounding_shift"] == -12
+    expected = sources.jsb_quarter_examples((jsb_dir / "jsb-chorales-quarter.json").read_text())
+    sizes = []
+    for split in SPLITS:
+        found = {example["id"]: example for example in decoded(builder, split)}
+        sizes.append((len(found), sum(len(example["pianoroll"]) for example in found.values())))
+        for example in expected[split]:
+            assert_equal(found[example["id"]], example)
+    assert sizes == [(229, 13807), (76, 4602), (77, 4725)]
+    assert sum(int((~example["pianoroll"].any(axis=1)).sum()) for example in expected["test"]) == 17
+
+
+def assert_equal(found: sources.Example, expected: sources.Example) -> None:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+        if isinstance(value, np.ndarray):
+            assert found[key].dtype == value.dtype
+
+
+@pytest.mark.slow
+def test_two_builds_give_the_same_examples_in_the_same_order(tmp_path):
+    digests = []
+    for name in ("first", "second"):
+        builder = prepare("chorales", tmp_path / name)
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            for example in decoded(builder, split):
+                digest.update(repr([(key, np.asarray(example[key]).tolist()) for key in sorted(example)]).encode())
+        digests.append(digest.hexdigest())
+    assert digests[0] == digests[1]
+    sizes = {split: builder.info.splits[split].num_examples for split in SPLITS}
+    assert sum(sizes.values()) > 380
+    assert min(sizes.values()) > 70

@@ -1,0 +1,117 @@
+"""Batches: every frame once, the frame before first, the tonic along, the same for the same seed."""
+
+import numpy as np
+import pytest
+
+from bachkeras.data.pipeline import Corpus, from_arrays, timestep_index
+from bachkeras.music.pianoroll import KEYS, TIMESTEPS
+
+
+@pytest.fixture
+def corpus(rolls):
+    return from_arrays(
+        rolls, tonic=list(range(12)), mode=1, timestep=(1, 2), position=[np.arange(len(r)) for r in rolls]
+    )
+
+
+def epoch(dataset):
+    return [{key: value.numpy() for key, value in batch.items()} for batch in dataset]
+
+
+@pytest.mark.parametrize("window", [None, 4, 7, 100])
+def test_in_order_every_frame_comes_once(corpus, rolls, window):
+    batches = epoch(corpus.windows(window, shuffle=False).batch(5))
+    frames = np.concatenate([batch["pianoroll"][:, 1:][batch["mask"] > 0] for batch in batches])
+    np.testing.assert_array_equal(frames, np.concatenate(rolls))
+    positions = np.concatenate([batch["position"][batch["mask"] > 0] for batch in batches])
+    np.testing.assert_array_equal(positions, np.concatenate([np.arange(len(roll)) for roll in rolls]))
+    if window:
+        assert {batch["mask"].shape[1] for batch in batches} == {window}
+
+
+def test_the_frame_before_comes_first(corpus, rolls):
+    (batch,) = epoch(Corpus(corpus.pieces[:1]).windows(4, shuffle=False).batch(99))
+    assert not batch["pianoroll"][0, 0].any()
+    for i, rolled in enumerate(batch["pianoroll"][1:], start=1):
+        np.testing.assert_array_equal(rolled[0], rolls[0][4 * i - 1])
+
+
+def test_padding_is_silent_masked_and_unknown(corpus):
+    for batch in epoch(corpus.windows(None).batch(5)):
+        lengths = batch["mask"].sum(1).astype(int)
+        assert lengths.max() == batch["mask"].shape[1]
+        for roll, position, length in zip(batch["pianoroll"], batch["position"], lengths, strict=True):
+            assert not roll[length + 1 :].any()
+            assert np.all(position[length:] == -1)
+
+
+def test_an_epoch_has_its_number_of_batches(corpus):
+    for window in (None, 6):
+        dataset = corpus.windows(window).batch(5)
+        assert len(epoch(dataset)) == int(dataset.cardinality()) == len(epoch(dataset))
+
+
+def test_the_seed_and_the_epoch_settle_everything(corpus):
+    def two_epochs(seed, first_epoch=0):
+        dataset = corpus.windows(6, transpose=5, seed=seed).batch(4, first_epoch=first_epoch)
+        return [[batch["pianoroll"] for batch in epoch(dataset)] for _ in range(2)]
+
+    first, second = two_epochs(1)
+    again, again_second = two_epochs(1)
+    assert all(map(np.array_equal, first, again))
+    assert all(map(np.array_equal, second, again_second))
+    assert not all(map(np.array_equal, first, second))
+    assert not all(map(np.array_equal, first, two_epochs(2)[0]))
+    assert all(map(np.array_equal, second, two_epochs(1, first_epoch=1)[0]))
+
+
+def test_transposition_takes_the_tonic_along(rolls):
+    corpus = from_arrays([rolls[0]] * 40, tonic=[2] * 40)
+    seen = set()
+    for batch in epoch(corpus.windows(None, transpose=3).batch(8)):
+        for roll, tonic in zip(batch["pianoroll"], batch["tonic"], strict=True):
+            semitones = (int(tonic) - 2 + 6) % 12 - 6
+            np.testing.assert_array_equal(roll[1:], np.roll(rolls[0], semitones, axis=1))
+            seen.add(semitones)
+    assert seen == {-3, -2, -1, 0, 1, 2, 3}
+
+
+def test_no_transposition_leaves_the_keyboard():
+    roll = np.zeros((4, KEYS), bool)
+    roll[:, [1, KEYS - 3]] = True
+    seen = set()
+    for batch in epoch(from_arrays([roll] * 60).windows(None, transpose=6, untransposed=0.0).batch(60)):
+        assert np.all(batch["pianoroll"][:, 1:].sum(-1) == 2)
+        low = batch["pianoroll"][:, 1].argmax(-1)
+        assert np.all(
+            batch["pianoroll"][:, 1].argmax(-1) + KEYS - 4 == KEYS - 1 - batch["pianoroll"][:, 1, ::-1].argmax(-1)
+        )
+        seen |= set((low - 1).tolist())
+    assert seen == {-1, 0, 1, 2}
+    assert np.all(batch["tonic"] == 12)
+
+
+def test_arrays_of_ones_own(rolls):
+    corpus = from_arrays(np.zeros((3, 8, KEYS), np.float32))
+    assert (len(corpus), corpus.frames, corpus.polyphony) == (3, 24, 1)
+    assert from_arrays(rolls).polyphony == 4
+    with pytest.raises(ValueError, match=r"Received: pianorolls\[0\].shape=\(8,\)"):
+        from_arrays(np.zeros((3, 8)))
+    with pytest.raises(ValueError, match="tempo=3"):
+        from_arrays(rolls, tempo=3)
+
+
+def test_nonsense_is_refused(corpus):
+    for call in (
+        lambda: corpus.windows(0),
+        lambda: corpus.windows(4, transpose=-1),
+        lambda: corpus.windows(4).batch(0),
+        lambda: Corpus([]).windows(4).batch(2),
+    ):
+        with pytest.raises(ValueError, match="Received"):
+            call()
+
+
+def test_timesteps_have_places():
+    assert timestep_index((1, 4)) == TIMESTEPS.index(1 / 4)
+    assert timestep_index(None) == timestep_index((3, 7)) == len(TIMESTEPS)
