@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 import bachkeras
-from bachkeras import _quiet
+from bachkeras import _start
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit status: 0, 1 for failed work, 2 for bad arguments or input."""
     parsed = _parser().parse_args(arguments)
     try:
-        _quiet.start_tensorflow()
+        _start.tensorflow()
         parsed.run(parsed)
     except ValueError as error:
         return _fail(error, 2)

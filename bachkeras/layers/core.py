@@ -37,10 +37,10 @@ class WindowedAttention(keras.layers.Layer):
                 f"attention_heads must divide hidden. Received: attention_heads={self.heads}, hidden={size}"
             )
         self.head_size = size // self.heads
-        regularizer = _l2(self.l2)
-        self.query_key_value = keras.layers.Dense(3 * size, kernel_regularizer=regularizer, name="query_key_value")
+        common = {"kernel_regularizer": _l2(self.l2), "dtype": self.dtype_policy}
+        self.query_key_value = keras.layers.Dense(3 * size, name="query_key_value", **common)
         self.query_key_value.build(input_shape)
-        self.output_dense = keras.layers.Dense(size, kernel_regularizer=regularizer, name="output")
+        self.output_dense = keras.layers.Dense(size, name="output", **common)
         self.output_dense.build(input_shape)
         self.distance_bias = self.add_weight(name="distance_bias", shape=(self.heads, self.window), initializer="zeros")
         super().build(input_shape)
@@ -138,9 +138,9 @@ class RecurrentCore(keras.layers.Layer):
 
     def build(self, input_shape):
         """Create the layers for inputs `(batch, time, size)`."""
-        regularizer = _l2(self.l2)
+        policy, regularizer = self.dtype_policy, _l2(self.l2)
         inner = (None, None, self.hidden)
-        self.input_dense = keras.layers.Dense(self.hidden, kernel_regularizer=regularizer, name="input")
+        self.input_dense = keras.layers.Dense(self.hidden, kernel_regularizer=regularizer, dtype=policy, name="input")
         self.input_dense.build(input_shape)
         self.lstms, self.norms = [], []
         for i in range(self.layers):
@@ -149,18 +149,21 @@ class RecurrentCore(keras.layers.Layer):
                 return_sequences=True,
                 kernel_regularizer=regularizer,
                 recurrent_regularizer=regularizer,
+                dtype=policy,
                 name=f"lstm_{i}",
             )
-            norm = keras.layers.LayerNormalization(name=f"norm_{i}")
+            norm = keras.layers.LayerNormalization(dtype=policy, name=f"norm_{i}")
             lstm.build(inner)
             norm.build(inner)
             self.lstms.append(lstm)
             self.norms.append(norm)
-        self.drop = keras.layers.Dropout(self.dropout)
+        self.drop = keras.layers.Dropout(self.dropout, dtype=policy)
         if self.attention_heads:
-            self.attention = WindowedAttention(self.attention_heads, self.attention_window, self.l2, name="attention")
+            self.attention = WindowedAttention(
+                self.attention_heads, self.attention_window, self.l2, dtype=policy, name="attention"
+            )
             self.attention.build(inner)
-            self.attention_norm = keras.layers.LayerNormalization(name="attention_norm")
+            self.attention_norm = keras.layers.LayerNormalization(dtype=policy, name="attention_norm")
             self.attention_norm.build(inner)
         super().build(input_shape)
 

@@ -48,9 +48,12 @@ class LSTMAttention(FrameModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.conditions = Conditions(name="conditions")
-        self.core = RecurrentCore(hidden, layers, attention_heads, attention_window, dropout, l2, name="core")
-        self.frame = ChainedVoices(dropout=dropout, name="frame") if frame is None else frame
+        policy = self.dtype_policy  # A reload has no global policy to inherit it from.
+        self.conditions = Conditions(dtype=policy, name="conditions")
+        self.core = RecurrentCore(
+            hidden, layers, attention_heads, attention_window, dropout, l2, dtype=policy, name="core"
+        )
+        self.frame = ChainedVoices(dropout=dropout, dtype=policy, name="frame") if frame is None else frame
         self.frame_dropout = frame_dropout
 
     def get_config(self):
@@ -71,7 +74,8 @@ class LSTMAttention(FrameModel):
     def build(self, input_shape=None):
         """Create every weight; they depend on no input's shape."""
         self.core.build((None, None, self.frame.feature_size + self.conditions.size))
-        self.frame.build((None, None, self.core.hidden))
+        if not self.frame.built:  # Keras restores a saved frame with its weights already made.
+            self.frame.build((None, None, self.core.hidden))
         self.built = True
 
     def call(self, batch: Mapping[str, tf.Tensor], training=None) -> tf.Tensor:

@@ -1,0 +1,69 @@
+"""The command line as a process: quick help, a lazy package, the README's three lines."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def python(*arguments, **options):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize("arguments", [["-c", "import bachkeras"], ["-m", "bachkeras", "--help"]])
+def test_nothing_heavy_is_imported_for_help(arguments):
+    loaded = python("-X", "importtime", *arguments)
+    assert loaded.returncode == 0, loaded.stderr
+    assert "keras" in loaded.stderr
+    assert not re.search(r"\| +(tensorflow|keras|numpy|mido|music21)$", loaded.stderr, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["-c", "import bachkeras"], ["-m", "bachkeras", "--help"]])
+def test_help_answers_in_half_a_second(arguments):
+    def seconds():
+        start = time.perf_counter()
+        python(*arguments)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_the_package_is_lazy_but_complete():
+    code = (
+        "import bachkeras; assert 'tensorflow' not in __import__('sys').modules; print(bachkeras.models.LSTMAttention)"
+    )
+    assert "LSTMAttention" in python("-c", code).stdout
+
+
+def test_an_unknown_command_exits_2():
+    result = python("-m", "bachkeras", "compose")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_data_imports_no_tensorflow():
+    code = "import bachkeras.data.sources, sys; assert 'tensorflow' not in sys.modules"
+    assert python("-c", code).returncode == 0
+
+
+def test_the_readmes_python_runs(rolls, monkeypatch):
+    """The three lines and what follows them, on small data and a narrow model."""
+    import bachkeras
+    from bachkeras.data import catalog
+    from bachkeras.models import LSTMAttention
+
+    corpus = bachkeras.data.from_arrays(rolls)
+    monkeypatch.setattr(catalog, "load", lambda name, split: corpus)
+    monkeypatch.setattr(bachkeras.models, "LSTMAttention", lambda hidden: LSTMAttention(16))
+    first, then = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    with pytest.warns(UserWarning, match="shuffle=True"):  # Keras says so of every dataset.
+        exec(first, names)
+    exec(then.partition("model = bachkeras.load")[0], names)
+    assert names["more"]["pianoroll"].shape == (2, 32, 88)

@@ -1,0 +1,201 @@
+"""A run from configuration to music, on a small corpus, and what refuses to be one."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import bachkeras
+from bachkeras import cli
+from bachkeras.data import catalog
+from bachkeras.data.pipeline import Corpus
+from bachkeras.music import midi, pianoroll
+from bachkeras.training import config, run, samples
+from bachkeras.training.samples import Setting
+
+SMALL = config.from_dict(
+    {
+        "model": {"hidden": 8, "attention_heads": 2, "dropout": 0.1},
+        "frame": {"class": "ChainedVoices", "units": 8, "reach": 5},
+        "data": {"window": 8, "batch_size": 8, "transpose": 2},
+        "training": {"epochs": 2},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def corpora(rolls):
+    """Three splits of one corpus, every piece in D minor, in eighths, 4/4."""
+    return {split: Corpus([piece(roll) for roll in rolls[i::3]], "chorales") for i, split in enumerate(catalog.SPLITS)}
+
+
+def piece(roll):
+    return {
+        "id": "x",
+        "pianoroll": roll,
+        "timestep": np.array([1, 2], np.int32),
+        "tonic": np.int32(2),
+        "mode": np.int32(1),
+        "position": np.arange(len(roll), dtype=np.int32) % 8,
+        "frames_per_bar": np.int32(8),
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(corpora, tmp_path_factory):
+    """A run that went to its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
+        out = tmp_path_factory.mktemp("runs") / "first"
+        run.train("lstm-attention", SMALL, out, seed=1)
+    return out
+
+
+def test_a_run_holds_what_the_readme_says(finished, corpora):
+    assert {path.name for path in finished.iterdir()} == {
+        "config.json",
+        "model.keras",
+        "history.csv",
+        "logs",
+        "evaluation.json",
+        "samples",
+    }
+    rows = list(csv.DictReader((finished / "history.csv").read_text().splitlines()))
+    assert [int(row["epoch"]) for row in rows] == [0, 1]
+    assert float(rows[1]["val_nats_per_frame"]) > 0
+    row, trigram = json.loads((finished / "evaluation.json").read_text())
+    assert (row["model"], row["likelihood"], row["frames"]) == ("first", "exact", corpora["test"].frames)
+    assert trigram["model"] == "chord trigram"
+    card = json.loads((finished / "config.json").read_text())
+    assert card["format"] == run.FORMAT
+    assert config.from_dict(card["config"]) == SMALL
+
+
+def test_the_saved_model_gives_the_figure(finished, corpora):
+    """The test split's likelihood from a reload, tonic and mode hidden by hand."""
+    (row, _) = json.loads((finished / "evaluation.json").read_text())
+    model = bachkeras.load(finished)
+    total = 0.0
+    for item in corpora["test"].pieces:
+        batch = next(iter(Corpus([item]).windows(None, shuffle=False).batch(1)))
+        total += float(model.log_prob(batch | {"tonic": np.array([12]), "mode": np.array([2])})[0])
+    assert row["test_nats_per_frame"] == pytest.approx(-total / corpora["test"].frames, rel=1e-4)
+
+
+def test_the_first_samples_are_four_chorales(finished):
+    paths = sorted((finished / "samples").iterdir())
+    assert [path.name for path in paths] == ["001.mid", "002.mid", "003.mid", "004.mid"]
+    score = midi.read(paths[0])
+    assert score.end == 64 * 240
+    assert [(key.tonic, key.mode) for key in score.keys] == [(2, 1)]
+    assert [(meter.numerator, meter.denominator) for meter in score.meters] == [(4, 4)]
+
+
+def test_written_files_hold_what_the_model_wrote(finished, tmp_path):
+    model, card = run.load(finished), run.card(finished)
+    (path,) = samples.write(model, card, tmp_path, count=1, length=20, seed=5)
+    music = model.generate(
+        1, 20, seed=5, conditions={"tonic": 2, "mode": 1, "timestep": 4, "position": np.arange(20) % 8}
+    )
+    read = pianoroll.from_score(midi.read(path), Setting(2, 1, 1, 2, 8).timestep)
+    np.testing.assert_array_equal(read.frames, music["pianoroll"][0])
+
+
+def test_generate_on_the_command_line(finished, tmp_path, capsys):
+    command = [
+        "generate",
+        "--model",
+        str(finished),
+        "--count",
+        "2",
+        "--length",
+        "8",
+        "--seed",
+        "7",
+        "--key",
+        "Eb major",
+    ]
+    assert cli.main([*command, "--out", str(tmp_path / "a")]) == 0
+    assert cli.main([*command, "--out", str(tmp_path / "b")]) == 0
+    assert "Seed 7" in capsys.readouterr().out
+    for name in ("001.mid", "002.mid"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert midi.read(tmp_path / "a" / "001.mid").keys[0].tonic == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "--model", "nothing"], "is no run directory"),
+        (["generate", "--model", "RUN", "--key", "H dur"], "Received: key='H dur'"),
+        (["generate", "--model", "RUN", "--temperature", "0"], "Received: temperature=0.0"),
+        (["train", "lstm-attention", "--out", "RUN"], "There is a run already"),
+        (["train", "transformer"], "there are lstm-attention"),
+        (["train", "lstm-attention", "--config", "best"], "Received: config='best'"),
+        (["train", "lstm-attention", "--data", "mozart"], "Received: name='mozart'"),
+        (["data", "info", "mozart"], "Received: name='mozart'"),
+        (["data", "build", "jsb_quarter", "--manual-dir", "nowhere"], "Received: manual_dir='nowhere'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(finished, tmp_path, monkeypatch, capfd, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(finished.rglob("*"))
+    assert cli.main([str(finished) if a == "RUN" else a for a in arguments]) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert error.startswith("bachkeras: ")
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    assert sorted(finished.rglob("*")) == before
+
+
+def test_a_run_of_another_format_is_refused(finished, tmp_path):
+    content = json.loads((finished / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(content | {"format": 99}))
+    with pytest.raises(ValueError, match="has format 99, this bachkeras reads 1"):
+        bachkeras.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="holds no model yet"):
+        bachkeras.load(tmp_path)
+
+
+def test_a_run_that_fails_leaves_nothing(corpora, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
+    monkeypatch.setattr(run, "fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.train("lstm-attention", SMALL, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_notes_that_do_not_fit_forbid_a_figure(corpora):
+    model = run.make_model("lstm-attention", SMALL, voices=2)
+    model.build()
+    row, _ = run.evaluate(model, "narrow", corpora, minutes=1.0, seed=0)
+    assert row["likelihood"] is None
+    assert "notes of the test split do not fit" in row["notes"]
+    assert "test_nats_per_frame" not in row
+
+
+def test_mixed_precision_is_a_setting(corpora, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
+    sections = SMALL.to_dict()
+    sections["training"] |= {"precision": "mixed_bfloat16", "epochs": 1}
+    run.train("lstm-attention", config.from_dict(sections), tmp_path / "run")
+    assert keras.config.dtype_policy().name == "float32"
+    assert bachkeras.load(tmp_path / "run").core.compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [("C", (0, 0)), ("D minor", (2, 1)), ("Eb major", (3, 0)), ("f#", (6, 1)), ("Cb", (11, 0))]
+)
+def test_names_of_keys(text, key):
+    assert samples.parse_key(text) == key
+
+
+@pytest.mark.parametrize(("frames", "meter"), [(8, (4, 4)), (6, (3, 4)), (3, (3, 8)), (0, None)])
+def test_bars_have_time_signatures(frames, meter):
+    score = samples.score(np.zeros((8, 88), bool), Setting(12, 2, 1, 2, frames), 0)
+    assert [(m.numerator, m.denominator) for m in score.meters] == ([meter] if meter else [])
+    assert score.keys == ()
