@@ -9,18 +9,17 @@ from bachkeras.music import midi
 from bachkeras.music.pianoroll import (
     KEYS,
     LOWEST,
-    TIMESTEPS,
     Losses,
     Pianoroll,
     frame_ranges,
     from_score,
     kept_frames,
     losses,
-    timestep,
     to_score,
     transpose,
 )
 from bachkeras.music.score import NOTE, TICKS_PER_QUARTER, Key, Meter, Score, Tempo
+from bachkeras.music.timesteps import TIMESTEPS, most_common
 
 QUARTER = Fraction(1)
 C4 = 60 - LOWEST
@@ -69,50 +68,50 @@ def keys_of(frames):
 @pytest.mark.parametrize("value", TIMESTEPS)
 def test_exact_note_values_are_the_timestep(value):
     length = int(value * TICKS_PER_QUARTER)
-    assert timestep(sequence(length, length)) == value
+    assert most_common(sequence(length, length)) == value
 
 
 @pytest.mark.parametrize(("sounding", "gap"), [(119, 120), (96, 120), (60 + 30, 120), (118, 120), (122, 240)])
 def test_a_shortened_sixteenth_is_a_sixteenth(sounding, gap):
     # 96 of 120 ticks, .2 of a quarter, is nothing itself; 122 is a sixteenth before a rest.
-    assert timestep(sequence(sounding, gap)) == Fraction(1, 4)
+    assert most_common(sequence(sounding, gap)) == Fraction(1, 4)
 
 
 def test_a_dotted_note_does_not_vote():
     # Five dotted quarters and two eighths.
     starts = [0, 720, 1440, 2160, 2880, 3600, 3840]
     notes = [(start, end, 60) for start, end in zip(starts, [*starts[1:], 4080], strict=True)]
-    assert timestep(score(*notes)) == Fraction(1, 2)
+    assert most_common(score(*notes)) == Fraction(1, 2)
 
 
 def test_equally_common_values_go_to_the_shorter():
-    assert timestep(score((0, 480, 60), (480, 960, 62), (960, 1200, 64), (1200, 1440, 65))) == Fraction(1, 2)
+    assert most_common(score((0, 480, 60), (480, 960, 62), (960, 1200, 64), (1200, 1440, 65))) == Fraction(1, 2)
 
 
 def test_the_gap_is_measured_within_a_part_and_past_the_notes_of_a_chord():
     # Three shortened half-note chords in one part, above them one off-beat note in another.
     chords = [(960 * i, 960 * i + 800, pitch, 0) for i in range(4) for pitch in (60, 64, 67)]
-    assert timestep(score(*chords, (1200, 1250, 80, 1))) == 2
+    assert most_common(score(*chords, (1200, 1250, 80, 1))) == 2
 
 
 def test_a_gap_shorter_than_the_note_does_not_count():
     # Notes of 1.25 quarters that overlap, an eighth from onset to onset; only the last is a quarter.
     overlapping = [(240 * i, 240 * i + 600, 60 + i) for i in range(6)]
-    assert timestep(score(*overlapping, (1440, 1920, 72))) == 1
+    assert most_common(score(*overlapping, (1440, 1920, 72))) == 1
 
 
 def test_where_no_note_votes_the_nearest_value_to_the_median_length():
     # Notes of .7 quarter, .9 quarter apart.
-    assert timestep(sequence(336, 432)) == Fraction(2, 3)
+    assert most_common(sequence(336, 432)) == Fraction(2, 3)
 
 
 def test_the_rule_does_not_depend_on_the_resolution():
-    assert timestep(sequence(20, 24, ticks_per_quarter=96)) == Fraction(1, 4)
+    assert most_common(sequence(20, 24, ticks_per_quarter=96)) == Fraction(1, 4)
 
 
 def test_a_score_without_notes_has_no_timestep():
     with pytest.raises(ValueError, match="name one"):
-        timestep(score())
+        most_common(score())
     with pytest.raises(ValueError, match="name one"):
         from_score(score())
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bachkeras.data.pipeline import Corpus, from_arrays, timestep_index
-from bachkeras.music.pianoroll import KEYS, TIMESTEPS
+from bachkeras.music.pianoroll import KEYS
+from bachkeras.music.timesteps import TIMESTEPS
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from fractions import Fraction
 import numpy as np
 import tensorflow as tf
 
-from bachkeras.music.pianoroll import KEYS, TIMESTEPS
+from bachkeras.music.pianoroll import KEYS
 from bachkeras.music.score import UNKNOWN_MODE, UNKNOWN_TONIC
+from bachkeras.music.timesteps import TIMESTEPS
 
 UNKNOWN = {"tonic": UNKNOWN_TONIC, "mode": UNKNOWN_MODE, "timestep": len(TIMESTEPS), "position": -1}
 """The value of each condition that says nothing."""

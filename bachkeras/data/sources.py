@@ -40,7 +40,7 @@ def chorale_examples(ids: Iterable[str], timestep: Fraction | None) -> tuple[lis
 
     Args:
         ids: some of `chorales.ids()`.
-        timestep: length of a frame in quarter lengths; None = each piece's own, by the rule of `pianoroll.timestep`.
+        timestep: length of a frame in quarter lengths; None = each piece's own, by the rule of `timesteps.most_common`.
 
     Returns:
         The examples in the order of `ids`, their family ''; and what was lost, summed over them: the fields of

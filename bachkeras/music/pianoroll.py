@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bachkeras.music import timesteps
 from bachkeras.music.score import NOTE, TICKS_PER_QUARTER, Key, Meter, Score, Tempo
 
 LOWEST = 21
@@ -17,12 +18,6 @@ LOWEST = 21
 
 KEYS = 88
 """Pitch indices 0..87 are MIDI 21..108, A0..C8 inclusive."""
-
-TIMESTEPS = tuple(Fraction(value) for value in ("1/8", "1/6", "1/4", "1/3", "1/2", "2/3", "1", "4/3", "2", "4"))
-"""Note values in quarter lengths that `timestep` chooses from: powers of two and triplets, never dotted."""
-
-SNAP = 0.02
-"""A length within this share of a note value is that note value (sequencers write 119 ticks for 120)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,59 +80,6 @@ class Losses(NamedTuple):
     moved: int
 
 
-def timestep(score: Score) -> Fraction:
-    """The most common note value of a score, the timestep of its pianoroll.
-
-    A note votes for its sounding length if that is a value of `TIMESTEPS` (within 2%). If it is not, as sequencers
-    shorten notes, it votes for the time to the next onset in its part, if that is such a value and no shorter than what
-    sounds. Other notes, dotted ones among them, do not vote. Of equally common values the shortest wins. Where no note
-    votes, it is the value nearest in ratio to the median sounding length.
-
-    Args:
-        score: a score with at least one note.
-
-    Returns:
-        One of `TIMESTEPS`, in quarter lengths.
-
-    Raises:
-        ValueError: if the score has no notes.
-    """
-    notes = score.notes[score.notes["end"] > score.notes["start"]]
-    if not len(notes):
-        raise ValueError(f"A score without notes has no timestep; name one. Received: {len(notes)=}")
-    notes = notes[np.lexsort((notes["start"], notes["part"]))]
-    values = np.array([float(value) for value in TIMESTEPS])
-    sounding = (notes["end"] - notes["start"]) / score.ticks_per_quarter
-    gap = _gaps(notes) / score.ticks_per_quarter
-    vote = _note_value(sounding, values)
-    instead = np.where(gap >= sounding, _note_value(gap, values), -1)
-    vote = np.where(vote >= 0, vote, instead)
-    counts = np.bincount(vote[vote >= 0], minlength=len(values))
-    if counts.any():
-        return TIMESTEPS[int(counts.argmax())]
-    return TIMESTEPS[int(np.abs(np.log(values / np.median(sounding))).argmin())]
-
-
-_by_rule = timestep  # Below, `timestep` is an argument.
-
-
-def _note_value(lengths: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The index in `values` (ascending) that each length is within `SNAP` of, or -1."""
-    index = np.searchsorted(values * (1 - SNAP), lengths, side="right") - 1
-    return np.where((index >= 0) & (lengths <= values[index] * (1 + SNAP)), index, -1)
-
-
-def _gaps(notes: np.ndarray) -> np.ndarray:
-    """Ticks from each note to the next later onset in its part, 0 where there is none; `notes` by part and start."""
-    part, start = notes["part"], notes["start"]
-    # The notes of a chord begin together: only its first one is the next onset of what came before.
-    new = np.r_[True, (np.diff(part) != 0) | (np.diff(start) != 0)]
-    chord = np.cumsum(new) - 1
-    parts, starts = part[new], start[new]
-    gaps = np.r_[np.where(np.diff(parts) == 0, np.diff(starts), 0), 0]
-    return gaps[chord]
-
-
 def frame_ranges(score: Score, timestep: Fraction) -> tuple[np.ndarray, np.ndarray]:
     """The frames in which each note sounds: frame t is sampled at its beginning, so those with start <= t·step < end.
 
@@ -171,7 +113,7 @@ def from_score(score: Score, timestep: Fraction | None = None) -> Pianoroll:
 
     Args:
         score: any score.
-        timestep: length of a frame in quarter lengths; None = `timestep(score)`.
+        timestep: length of a frame in quarter lengths; None = `timesteps.most_common(score)`.
 
     Returns:
         A pianoroll with onsets, as long as the score, rounded up to whole frames.
@@ -179,7 +121,7 @@ def from_score(score: Score, timestep: Fraction | None = None) -> Pianoroll:
     Raises:
         ValueError: if `timestep` is None and the score has no notes, or it is not positive.
     """
-    step = _by_rule(score) if timestep is None else positive(timestep)
+    step = timesteps.most_common(score) if timestep is None else positive(timestep)
     first, stop = frame_ranges(score, step)
     kept = on_keys(score) & (first < stop)
     first, stop, key = first[kept], stop[kept], score.notes["pitch"][kept] - LOWEST
@@ -228,7 +170,7 @@ def to_score(
         part: name of the part.
         tempo: quarters per minute; None = unknown.
         meters: time signatures, `keys`: keys, `upbeat`: length of the upbeat; in ticks of the score, which are 480 a
-            quarter for every value of `TIMESTEPS` and their least common multiple with the denominator for others.
+            quarter for all `timesteps.TIMESTEPS` and their least common multiple with the denominator for others.
         keys: see `meters`.
         upbeat: see `meters`.
         title: title of the piece.

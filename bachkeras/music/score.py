@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 TICKS_PER_QUARTER = 480
-"""Resolution of the scores this library makes. Divisible by every timestep in `pianoroll.TIMESTEPS`."""
+"""Resolution of the scores this library makes. Divisible by every timestep in `timesteps.TIMESTEPS`."""
 
 NOTE = np.dtype([("start", np.int64), ("end", np.int64), ("pitch", np.int16), ("part", np.int16)])
 """One note: `start` and `end` in ticks (`end` exclusive), MIDI `pitch` 0..127, index of its `part`."""
