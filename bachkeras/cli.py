@@ -24,6 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(error, 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except Exception as error:
+        if not type(error).__module__.startswith("tensorflow"):
+            raise  # A bug: its traceback is wanted.
+        return _fail(error, 1)  # Out of memory, a damaged file: TensorFlow's errors have a tree of their own.
     return 0
 
 

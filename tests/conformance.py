@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
+from bachkeras.layers.frame.base import END
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +60,15 @@ def model(row) -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def corpus(rolls):
-    positions = [np.arange(len(roll)) % 4 for roll in rolls]
-    return from_arrays(rolls, tonic=7, mode=1, timestep=(1, 2), position=positions)
+def fitting(model, rolls) -> list[np.ndarray]:
+    """The rolls, without the notes for which a model has no voice."""
+    return [model.frame.pianoroll(model.frame.events(roll)[0]).numpy() > 0.5 for roll in rolls]
+
+
+@pytest.fixture(scope="module")
+def corpus(fitting):
+    positions = [np.arange(len(roll)) % 4 for roll in fitting]
+    return from_arrays(fitting, tonic=7, mode=1, timestep=(1, 2), position=positions)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +107,8 @@ def test_evaluate_is_the_masked_mean(model, corpus, batch):
 
 
 def test_save_and_load_gives_the_same_outputs(model, batch, tmp_path):
+    model.compile("adam")
+    model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(again(batch), model(batch), rtol=1e-5, atol=1e-5)
@@ -149,22 +158,60 @@ def test_same_seed_same_music(model):
     assert np.any(first["events"][0] != first["events"][1])
 
 
-def test_a_primer_is_continued_and_left_out(model, rolls):
+def test_a_primer_is_continued_and_left_out(model, fitting):
     if not model.can_continue:
         with pytest.raises(ValueError, match="cannot continue"):
-            model.generate(1, 4, primer=rolls[0])
+            model.generate(1, 4, primer=fitting[0])
         return
-    music = model.generate(1, 6, primer=rolls[0], seed=0)
-    assert music["pianoroll"].shape == (1, 6, 88)
-    # The second half of what follows the primer is what follows the primer and the first half.
-    longer = np.concatenate([rolls[0], music["pianoroll"][0, :5]])
-    given = np.full((6, model.frame.voices), -1)
-    given[:5] = music["events"][0, :5]
-    np.testing.assert_array_equal(model.generate(1, 6, primer=rolls[0], given=given, seed=0)["events"], music["events"])
-    assert model.generate(1, 1, primer=longer, seed=0)["events"].shape == (1, 1, model.frame.voices)
+    whole = model.generate(1, 6, primer=fitting[0], seed=0, top_p=1e-6)
+    assert whole["pianoroll"].shape == (1, 6, 88)
+    # At its likeliest, music goes on from a longer primer as it did from the shorter one.
+    longer = np.concatenate([fitting[0], whole["pianoroll"][0, :3]])
+    rest = model.generate(1, 3, primer=longer, seed=0, top_p=1e-6)
+    np.testing.assert_array_equal(rest["events"], whole["events"][:, 3:])
+    other = model.generate(1, 6, primer=fitting[1], seed=0)
+    assert np.any(other["events"] != model.generate(1, 6, primer=fitting[0], seed=0)["events"])
+
+
+def test_given_events_are_kept(model):
+    voices = model.frame.voices
+    given = np.full((5, voices), -1)
+    given[1, 0] = 3
+    given[3] = END
+    free = model.generate(2, 5, seed=0)["events"]
+    assert np.any(free[:, 1, 0] != 3)
+    kept = model.generate(2, 5, given=given, seed=0)["events"]
+    np.testing.assert_array_equal(kept[:, 0], free[:, 0])
+    assert np.all(kept[:, 1, 0] == 3)
+    assert np.all(kept[:, 3] == END)
+
+
+def test_conditions_are_heard(model):
+    free = model.generate(4, 8, seed=0)["events"]
+    for name, value in (("tonic", 5), ("mode", 1), ("timestep", 3), ("position", np.arange(8))):
+        assert np.any(model.generate(4, 8, seed=0, conditions={name: value})["events"] != free), name
+
+
+def test_what_does_not_fit_has_no_likelihood(model):
+    voices = model.frame.voices
+    if voices == 88:
+        pytest.skip("every chord fits")
+    roll = np.zeros((6, 88), bool)
+    roll[2, 30 : 30 + voices + 2] = True
+    batch = next(iter(from_arrays([roll]).windows(None).batch(1)))
+    with pytest.raises(ValueError, match=f"2 notes do not fit the model's {voices} voices"):
+        model.log_prob(batch)
+    with pytest.raises(ValueError, match="2 notes do not fit"):
+        model.generate(1, 2, primer=roll)
+    model.compile("adam")
+    figures = model.evaluate(from_arrays([roll]).windows(None).batch(1), return_dict=True, verbose=0)
+    assert figures["dropped_notes"] == 2
 
 
 def test_generation_refuses_nonsense(model):
+    for arguments in ({"conditions": {"tonik": 3}}, {"seed": 2**40}, {"temperature": np.nan}):
+        with pytest.raises(ValueError, match="Received"):
+            model.generate(1, 4, **arguments)
     for arguments in ({"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"primer": np.zeros((3, 5), bool)}):
         with pytest.raises(ValueError, match="Received"):
             model.generate(1, 4, **arguments)

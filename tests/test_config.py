@@ -30,6 +30,8 @@ def test_a_file_of_ones_own(tmp_path):
         ("[training]\nepochs = 'many'", "epochs is a int"),
         ("[train]\nepochs = 3", "section 'train'"),
         ("epochs =", "is no TOML"),
+        ("[training]\nepochs = 0", "epochs is too small"),
+        ("training = 3", "is made of sections"),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong(tmp_path, text, message):

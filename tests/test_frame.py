@@ -163,6 +163,16 @@ def test_a_given_prefix_is_kept_and_scored(frame):
     assert np.all(draw.log_given.numpy() < 0)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [([40, 50, -1], "descend"), ([END, 40, -1], "descend"), ([95, -1, -1], "0 to 88"), ([-5, -1, -1], "0 to 88")],
+)
+def test_given_events_must_be_events(given, message):
+    with pytest.raises(ValueError, match=message):
+        ChainedVoices(3).check_given(tf.constant([given]))
+    ChainedVoices(3).check_given(tf.constant([[40, END, END], [40, 30, -1], [-1, -1, -1], [END, -1, -1]]))
+
+
 @pytest.mark.parametrize("frame", [ChainedVoices(3, units=5), IndependentNotes()], ids=["chained", "independent"])
 def test_only_a_prefix_can_be_given(frame):
     made(frame)
@@ -177,6 +187,8 @@ def test_temperature_and_top_p():
     np.testing.assert_allclose(tf.exp(temper(logits, 1.0, 1.0)), [[0.5, 0.3, 0.15, 0.05]], rtol=1e-5)
     np.testing.assert_allclose(tf.exp(temper(logits, 1.0, 0.7)), [[0.625, 0.375, 0, 0]], rtol=1e-5)
     np.testing.assert_allclose(tf.exp(temper(logits, 1.0, 0.01)), [[1, 0, 0, 0]], rtol=1e-5)
+    masked = tf.constant([[1.0, -1e9, 2.0]])
+    assert tf.exp(temper(masked, 1e9, 1.0))[0, 1] == 0
     squares = np.array([0.25, 0.09, 0.0225, 0.0025])
     np.testing.assert_allclose(tf.exp(temper(logits, 0.5, 1.0))[0], squares / squares.sum(), rtol=1e-5)
 

@@ -59,4 +59,4 @@ def test_micro_average(rolls):
         4 / len(np.concatenate(rolls[:2]))
     )
     assert likelihood.nats_per_frame(np.full(12, -2.0), corpus, []) is None
-    assert likelihood.clean_pieces(corpus, "test") is None
+    assert likelihood.clean_pieces(corpus) is None

@@ -99,7 +99,7 @@ def test_written_files_hold_what_the_model_wrote(finished, tmp_path):
     music = model.generate(
         1, 20, seed=5, conditions={"tonic": 2, "mode": 1, "timestep": 4, "position": np.arange(20) % 8}
     )
-    read = pianoroll.from_score(midi.read(path), Setting(2, 1, 1, 2, 8).timestep)
+    read = pianoroll.from_score(midi.read(path), Setting(2, 1, 1, 2, 8, 0).timestep)
     np.testing.assert_array_equal(read.frames, music["pianoroll"][0])
 
 
@@ -115,7 +115,7 @@ def test_generate_on_the_command_line(finished, tmp_path, capsys):
         "--seed",
         "7",
         "--key",
-        "Eb major",
+        "Eb minor",
     ]
     assert cli.main([*command, "--out", str(tmp_path / "a")]) == 0
     assert cli.main([*command, "--out", str(tmp_path / "b")]) == 0
@@ -131,7 +131,9 @@ def test_generate_on_the_command_line(finished, tmp_path, capsys):
         (["generate", "--model", "nothing"], "is no run directory"),
         (["generate", "--model", "RUN", "--key", "H dur"], "Received: key='H dur'"),
         (["generate", "--model", "RUN", "--temperature", "0"], "Received: temperature=0.0"),
-        (["train", "lstm-attention", "--out", "RUN"], "There is a run already"),
+        (["generate", "--model", "RUN", "--temperature", "nan"], "Received: temperature=nan"),
+        (["generate", "--model", "RUN", "--out", "RUN/samples"], "There is music already"),
+        (["train", "lstm-attention", "--out", "RUN"], "There is a run already: choose another directory"),
         (["train", "transformer"], "there are lstm-attention"),
         (["train", "lstm-attention", "--config", "best"], "Received: config='best'"),
         (["train", "lstm-attention", "--data", "mozart"], "Received: name='mozart'"),
@@ -142,7 +144,7 @@ def test_generate_on_the_command_line(finished, tmp_path, capsys):
 def test_bad_input_is_one_line_and_exit_2(finished, tmp_path, monkeypatch, capfd, arguments, message):
     monkeypatch.chdir(tmp_path)
     before = sorted(finished.rglob("*"))
-    assert cli.main([str(finished) if a == "RUN" else a for a in arguments]) == 2
+    assert cli.main([a.replace("RUN", str(finished)) for a in arguments]) == 2
     error = capfd.readouterr().err
     assert message in error
     assert error.startswith("bachkeras: ")
@@ -159,6 +161,12 @@ def test_a_run_of_another_format_is_refused(finished, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="holds no model yet"):
         bachkeras.load(tmp_path)
+    (tmp_path / "model.keras").write_text("half a file")
+    with pytest.raises(ValueError, match=r"model\.keras cannot be read"):
+        bachkeras.load(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match="is no run directory"):
+        bachkeras.load(tmp_path)
 
 
 def test_a_run_that_fails_leaves_nothing(corpora, tmp_path, monkeypatch):
@@ -171,7 +179,6 @@ def test_a_run_that_fails_leaves_nothing(corpora, tmp_path, monkeypatch):
 
 def test_notes_that_do_not_fit_forbid_a_figure(corpora):
     model = run.make_model("lstm-attention", SMALL, voices=2)
-    model.build()
     row, _ = run.evaluate(model, "narrow", corpora, minutes=1.0, seed=0)
     assert row["likelihood"] is None
     assert "notes of the test split do not fit" in row["notes"]
@@ -184,7 +191,54 @@ def test_mixed_precision_is_a_setting(corpora, tmp_path, monkeypatch):
     sections["training"] |= {"precision": "mixed_bfloat16", "epochs": 1}
     run.train("lstm-attention", config.from_dict(sections), tmp_path / "run")
     assert keras.config.dtype_policy().name == "float32"
-    assert bachkeras.load(tmp_path / "run").core.compute_dtype == "bfloat16"
+    model = bachkeras.load(tmp_path / "run")
+    assert model.core.compute_dtype == model.frame.context_dropout.compute_dtype == "bfloat16"
+
+
+def test_training_stops_where_it_no_longer_helps(corpora, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
+    sections = SMALL.to_dict()
+    sections["training"] |= {"learning_rate": 0.5, "epochs": 30, "patience": 1}
+    run.train("lstm-attention", config.from_dict(sections), tmp_path / "run")
+    rows = list(csv.DictReader((tmp_path / "run" / "history.csv").read_text().splitlines()))
+    figures = [float(row["val_nats_per_frame"]) for row in rows]
+    assert len(rows) < 30
+    assert np.argmin(figures) == len(rows) - 2
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"model": {"layers": "two"}}, "does not fit lstm-attention"),
+        ({"model": {"width": 3}}, "width"),
+        ({"frame": {"class": "LSTMAttention"}}, "Received: class='LSTMAttention'"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_says_so(sections, message):
+    with pytest.raises(ValueError, match=message):
+        run.make_model("lstm-attention", config.from_dict(sections), voices=4)
+
+
+def test_an_upbeat_is_written_before_the_first_bar():
+    frames = np.zeros((5, 88), bool)
+    frames[:, 40] = True
+    score = samples.score(frames, Setting(2, 1, 1, 2, 8, 6), -12)
+    assert score.upbeat == 2 * 240
+    assert score.keys[0].tonic == 2 - 12 + 12
+    assert score.notes["pitch"].tolist() == [40 + 21 - 12]
+    np.testing.assert_array_equal(samples._positions(Setting(2, 1, 1, 2, 8, 6), 5), [6, 7, 0, 1, 2])
+
+
+def test_keys_are_told_as_they_sound_and_only_where_training_knew_them():
+    """A corpus in C, a fifth (7 semitones) above where it sounds, transposed by up to 2 semitones."""
+    card = {"sounding_shift": -7, "config": {"data": {"transpose": 2}}}
+    card["settings"] = [[Setting(0, 2, 1, 1, 4, 0)._asdict(), 9]]
+    f_major = (5, 0)
+    assert samples._in_key(Setting(0, 2, 1, 1, 4, 0), f_major, card) == Setting(0, 2, 1, 1, 4, 0)
+    g_minor = (7, 1)
+    assert samples._in_key(Setting(0, 2, 1, 1, 4, 0), g_minor, card) == Setting(2, 2, 1, 1, 4, 0)
+    with pytest.raises(ValueError, match="trained in F alone"):
+        samples._in_key(Setting(0, 2, 1, 1, 4, 0), (11, 0), card)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +250,6 @@ def test_names_of_keys(text, key):
 
 @pytest.mark.parametrize(("frames", "meter"), [(8, (4, 4)), (6, (3, 4)), (3, (3, 8)), (0, None)])
 def test_bars_have_time_signatures(frames, meter):
-    score = samples.score(np.zeros((8, 88), bool), Setting(12, 2, 1, 2, frames), 0)
+    score = samples.score(np.zeros((8, 88), bool), Setting(12, 2, 1, 2, frames, 0), 0)
     assert [(m.numerator, m.denominator) for m in score.meters] == ([meter] if meter else [])
     assert score.keys == ()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 NAMES = ("chorales", "chorales_8th", "chorales_16th", "jsb_quarter")
+DOWNLOADED = ("jsb_quarter",)
 SPLITS = ("train", "validation", "test")
 
 
@@ -57,9 +58,13 @@ def build(name: str, *, manual_dir: str | os.PathLike | None = None) -> tfds.cor
         prepared.download_and_prepare(download_config=config)
     except Exception as error:  # TFDS passes on whatever its downloader, its checks or the disk raise.
         reason = " ".join(str(error).split())[:300]
+        advice = (
+            "without a network, fetch its file elsewhere and name the folder with --manual-dir"
+            if name in DOWNLOADED
+            else f"it is built in {prepared.data_dir}; TFDS_DATA_DIR names another folder"
+        )
         raise CorpusError(
-            f"The corpus {name!r} could not be built: {type(error).__name__}: {reason} "
-            "(no network? fetch the file elsewhere and name its folder with --manual-dir)"
+            f"The corpus {name!r} could not be built: {type(error).__name__}: {reason}; {advice}."
         ) from error
     return prepared
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -16,6 +17,8 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 from tqdm import tqdm
+
+_INTERRUPTED = 130  # The exit status of a process that Ctrl-C ended.
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,6 +50,8 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], *, de
         stdout=subprocess.PIPE,
         env=environment,
     )
+    if child.returncode in (_INTERRUPTED, -signal.SIGINT):
+        raise KeyboardInterrupt
     if child.returncode:
         raise RuntimeError(f"The worker processes died; see above. Received: exit status {child.returncode}")
     results, error = pickle.loads(child.stdout)
@@ -61,13 +66,17 @@ def _serve() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # What a library prints must not mix with the results.
     function, items, description = pickle.load(sys.stdin.buffer)
     results, error = [], None
-    with ProcessPoolExecutor() as pool:
+    # Ctrl-C reaches every process of the terminal; only this one answers.
+    with ProcessPoolExecutor(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
             # The pieces of a corpus differ in size, so a chunk is small.
             results.extend(tqdm(pool.map(function, items, chunksize=4), desc=description, total=len(items)))
         except Exception as raised:
             pool.shutdown(cancel_futures=True)
             error = raised
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            os._exit(_INTERRUPTED)
     with output:
         pickle.dump((results, error), output)
 

@@ -80,22 +80,28 @@ def from_arrays(pianorolls: Sequence[np.ndarray], **conditions: Sequence | int) 
 
     Args:
         pianorolls: bool or 0/1 arrays `(time, 88)`, a list of them or one array `(pieces, time, 88)`.
-        **conditions: `tonic`, `mode`, `timestep` as (numerator, denominator), `position`: a sequence with one value a
-            piece, or one value for all.
+        **conditions: `tonic`, `mode`: a number for all or a list of one a piece; `timestep`: (numerator, denominator)
+            for all or a list of them; `position`: a list of one array `(time,)` a piece.
+
+    Raises:
+        ValueError: if an array or a condition has another shape, or there is no such condition.
     """
+    for name, value in conditions.items():
+        if name not in UNKNOWN:
+            raise ValueError(f"The conditions are {', '.join(UNKNOWN)}. Received: {name}={value}")
+        if name != "position" and np.ndim(value) == (1 if name == "timestep" else 0):
+            conditions[name] = [value] * len(pianorolls)
+        elif np.isscalar(value) or len(value) != len(pianorolls):
+            raise ValueError(f"{name} needs a value for each of {len(pianorolls)} pieces. Received: {name}={value}")
     pieces = []
     for i, roll in enumerate(pianorolls):
         roll = np.asarray(roll)
         if roll.ndim != 2 or roll.shape[1] != KEYS:
             raise ValueError(f"A pianoroll is an array (time, {KEYS}). Received: pianorolls[{i}].shape={roll.shape}")
-        piece = {"pianoroll": roll.astype(bool)}
-        for name, value in conditions.items():
-            if name not in UNKNOWN:
-                raise ValueError(
-                    f"There is no such condition; there are {', '.join(UNKNOWN)}. Received: {name}={value}"
-                )
-            piece[name] = value if np.isscalar(value) or isinstance(value, tuple) else value[i]
-        pieces.append(piece)
+        piece = {name: values[i] for name, values in conditions.items()}
+        if "position" in piece and np.shape(piece["position"]) != (len(roll),):
+            raise ValueError(f"position needs a number a frame. Received: position[{i}]={piece['position']}")
+        pieces.append(piece | {"pianoroll": roll.astype(bool)})
     return Corpus(pieces)
 
 
@@ -115,7 +121,8 @@ class Windows:
 
         A batch is a dict: `pianoroll` float32 `(batch, time + 1, 88)`, the frame before the window first (zeros at a
         piece's start); `mask` float32 `(batch, time)`, 0 where padded; `tonic`, `mode`, `timestep` int32 `(batch,)`;
-        `position` int32 `(batch, time)`. There is no y. Whole pieces come in batches of similar length.
+        `position` int32 `(batch, time)`. There is no y. Shuffled
+        pieces come in batches of similar length.
 
         Args:
             batch_size: examples in a batch; the last ones of an epoch may have fewer.

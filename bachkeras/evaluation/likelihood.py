@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from bachkeras.data import splits
 
 if TYPE_CHECKING:
     from bachkeras.data.pipeline import Corpus
@@ -34,18 +35,17 @@ def quoted(corpus: Corpus) -> Corpus:
 def log_probs(model: FrameModel, corpus: Corpus, batch_size: int = 16) -> np.ndarray:
     """Log probability of each piece, whole, in nats: float64 `(pieces,)`. All frames count, the first included."""
     batches = corpus.windows(None, shuffle=False).batch(batch_size)
-    return np.concatenate([np.asarray(model.log_prob(batch), np.float64) for batch in batches])
+    log_p = np.concatenate([np.asarray(model.log_prob(batch), np.float64) for batch in batches])
+    if len(log_p) != len(corpus):
+        raise ValueError(f"A piece without frames has no likelihood. Received: corpus={corpus.name!r}")
+    return log_p
 
 
-def clean_pieces(corpus: Corpus, split: str) -> list[int] | None:
-    """Indices of the benchmark's test pieces that share no tune with its training pieces; None for other corpora.
-
-    The indices are those of Khoo (2026).
-    """
-    if corpus.name not in PROTOCOLS or split != "test":
+def clean_pieces(corpus: Corpus) -> list[int] | None:
+    """Indices of those of the benchmark's test pieces that `splits.jsb_clean_test` names; None for other corpora."""
+    if corpus.name not in PROTOCOLS:
         return None
-    text = resources.files("bachkeras.data").joinpath("jsb_clean_test.txt").read_text()
-    numbers = {int(line) for line in text.splitlines() if line and not line.startswith("#")}
+    numbers = set(splits.jsb_clean_test().tolist())
     return [i for i, piece in enumerate(corpus.pieces) if int(piece["id"].rpartition("/")[2]) in numbers]
 
 

@@ -26,7 +26,8 @@ class Conditions(keras.layers.Layer):
     """One-hot inputs for the conditions.
 
     In training each condition of each example is made unknown with probability `drop`, so that unknown is an input
-    that the model has seen.
+    that the model has seen. Where the tonic goes, the mode goes too: together they are the key, which a quoted
+    likelihood does not know.
 
     Args:
         drop: probability of making a condition unknown in training.
@@ -58,14 +59,15 @@ class Conditions(keras.layers.Layer):
             `(batch, time, size)`.
         """
         time = tf.shape(conditions["position"])[1]
-        columns = []
+        columns, dropped = [], {}
         for name, size in SIZES.items():
             value = tf.cast(conditions[name], tf.int32)
             value = tf.where((value < 0) | (value >= size - 1), size - 1, value)
-            if training:
-                drop = keras.random.uniform((tf.shape(value)[0],), seed=self.random) < self.drop
-                value = tf.where(drop if name != "position" else drop[:, None], size - 1, value)
             if name != "position":
                 value = tf.repeat(value[:, None], time, axis=1)
+            if training:
+                dropped[name] = keras.random.uniform((tf.shape(value)[0], 1), seed=self.random) < self.drop
+                gone = dropped[name] | dropped["tonic"] if name == "mode" else dropped[name]
+                value = tf.where(gone, size - 1, value)
             columns.append(tf.one_hot(value, size, dtype=self.compute_dtype))
         return tf.concat(columns, -1)

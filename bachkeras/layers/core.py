@@ -102,7 +102,9 @@ class WindowedAttention(keras.layers.Layer):
 class RecurrentCore(keras.layers.Layer):
     """Residual LSTMs, then windowed attention.
 
-        x_0 = W input,   x_i = norm(x_{i-1} + dropout(LSTM_i(x_{i-1}))),   output = norm(x_n + dropout(attention(x_n)))
+        x_0 = dropout(W input)
+        x_i = norm(x_{i-1} + dropout(LSTM_i(x_{i-1}))),   i = 1 .. n
+        output = norm(x_n + dropout(attention(x_n)))
 
     Args:
         hidden: width of every layer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping
 
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from bachkeras.data.pipeline import UNKNOWN
 from bachkeras.generation import loop
-from bachkeras.layers.frame.base import FREE, FrameDistribution, check_prefix
+from bachkeras.layers.frame.base import FREE, FrameDistribution
 from bachkeras.music.pianoroll import KEYS
 
 
@@ -34,6 +35,7 @@ class FrameModel(keras.Model):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.nats_per_frame = keras.metrics.Mean(name="nats_per_frame")
+        self.dropped_notes = keras.metrics.Sum(name="dropped_notes")
         self._write = tf.function(self._write_graph, autograph=False, reduce_retracing=True)
 
     def get_build_config(self):
@@ -45,7 +47,11 @@ class FrameModel(keras.Model):
         self.build(config["input_shape"])
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Masked mean of `-log p` over the frames of a batch, in nats, plus the layers' penalties."""
+        """Masked mean of `-log p` over the frames of a batch, in nats, plus the layers' penalties.
+
+        The notes that do not fit the model's voices are counted in the metric `dropped_notes`.
+        """
+        self.dropped_notes.update_state(self.frame.events(x["pianoroll"][:, 1:])[1])
         mask = tf.cast(x["mask"], tf.float32)
         nll = -tf.cast(y_pred, tf.float32)
         # Flat: Keras would average over time first, and so weigh a frame by the length of its batch.
@@ -54,7 +60,12 @@ class FrameModel(keras.Model):
         return tf.add_n([loss, *(tf.cast(penalty, tf.float32) for penalty in self.losses)])
 
     def log_prob(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Log probability of each example, in nats, float32 `(batch,)`; padded frames do not count."""
+        """Log probability of each example, in nats, float32 `(batch,)`; padded frames do not count.
+
+        Raises:
+            ValueError: if a frame has more notes than the model has voices: of such a frame there is no likelihood.
+        """
+        self._check_fit("batch", batch["pianoroll"])
         return tf.reduce_sum(tf.cast(self(batch, training=False), tf.float32) * batch["mask"], axis=1)
 
     def generate(
@@ -90,21 +101,28 @@ class FrameModel(keras.Model):
         """
         if count < 1 or length < 1:
             raise ValueError(f"count and length are at least 1. Received: count={count}, length={length}")
-        if temperature <= 0 or not 0 < top_p <= 1:
+        if not 0 < temperature < math.inf or not 0 < top_p <= 1:
             raise ValueError(
                 f"temperature is above 0, top_p in (0, 1]. Received: temperature={temperature}, top_p={top_p}"
             )
+        if seed is None:
+            seed = secrets.randbits(31)
+        if not 0 <= seed < 2**31:
+            raise ValueError(f"A seed is 0 to 2^31 - 1. Received: seed={seed}")
+        conditions = dict(conditions or {})
+        for name in conditions.keys() - UNKNOWN.keys():
+            raise ValueError(f"The conditions are {', '.join(UNKNOWN)}. Received: {name}={conditions[name]}")
         if not self.built:
             self.build(None)
         primer = self._primer(primer, count)
         shape = (count, length, self.frame.voices)
         given = _broadcast("given", FREE if given is None else given, shape)
-        check_prefix(given)
+        self.frame.check_given(given)
         events = self._write(
             {
                 name: _broadcast(
                     name,
-                    (conditions or {}).get(name, unknown),
+                    conditions.get(name, unknown),
                     (count,) if name != "position" else (count, primer.shape[1] + length),
                 )
                 for name, unknown in UNKNOWN.items()
@@ -113,7 +131,7 @@ class FrameModel(keras.Model):
             given,
             tf.constant(temperature, tf.float32),
             tf.constant(top_p, tf.float32),
-            tf.constant(secrets.randbits(31) if seed is None else seed, tf.int32),
+            tf.constant(seed, tf.int32),
         )
         return {"pianoroll": self.frame.pianoroll(events).numpy() > 0.5, "events": events.numpy()}
 
@@ -123,10 +141,19 @@ class FrameModel(keras.Model):
             return tf.zeros((count, 0, self.frame.voices), tf.int32)
         if not self.can_continue:
             raise ValueError(f"{type(self).__name__} cannot continue a piece: leave the primer out.")
-        primer = np.asarray(primer)
+        primer = np.asarray(primer) > 0.5
         if primer.ndim not in (2, 3) or primer.shape[-1] != KEYS:
             raise ValueError(f"A primer is (time, {KEYS}) or (count, time, {KEYS}). Received: shape={primer.shape}")
+        self._check_fit("primer", primer)
         return self.frame.events(_broadcast("primer", primer, (count, *primer.shape[-2:])))[0]
+
+    def _check_fit(self, name, pianoroll):
+        dropped = tf.reduce_sum(self.frame.events(pianoroll)[1])
+        if not tf.is_symbolic_tensor(dropped) and dropped:
+            raise ValueError(
+                f"{int(dropped)} notes do not fit the model's {self.frame.voices} voices: give it a frame distribution "
+                f"with more. Received: {name}"
+            )
 
     def _write_graph(self, conditions, primer, given, temperature, top_p, seed):
         return loop.write(self, conditions, primer, given, temperature, top_p, seed)

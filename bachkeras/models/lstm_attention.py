@@ -27,7 +27,8 @@ class LSTMAttention(FrameModel):
         attention_heads: heads of the attention; 0 leaves it out.
         attention_window: frames that the attention sees, in training, scoring and generation alike.
         dropout: share dropped between layers and before the heads.
-        frame_dropout: share of the past frames' keys that training hides from the model.
+        frame_dropout: share of the past frame's features that training drops, so that the model does not lean on any.
+        condition_dropout: share of the examples for which training makes a condition unknown, see `Conditions`.
         l2: L2 penalty of the core's kernels.
         frame: the frame distribution; None: `ChainedVoices()`, four voices.
     """
@@ -43,13 +44,14 @@ class LSTMAttention(FrameModel):
         attention_window: int = 96,
         dropout: float = 0.4,
         frame_dropout: float = 0.0,
+        condition_dropout: float = 0.1,
         l2: float = 0.0,
         frame: FrameDistribution | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         policy = self.dtype_policy  # A reload has no global policy to inherit it from.
-        self.conditions = Conditions(dtype=policy, name="conditions")
+        self.conditions = Conditions(condition_dropout, dtype=policy, name="conditions")
         self.core = RecurrentCore(
             hidden, layers, attention_heads, attention_window, dropout, l2, dtype=policy, name="core"
         )
@@ -63,6 +65,7 @@ class LSTMAttention(FrameModel):
             **super().get_config(),
             **{name: getattr(self.core, name) for name in names},
             "frame_dropout": self.frame_dropout,
+            "condition_dropout": self.conditions.drop,
             "frame": keras.saving.serialize_keras_object(self.frame),
         }
 
@@ -95,6 +98,10 @@ class LSTMAttention(FrameModel):
 
     def attention(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Attention weights `(batch, heads, time, time)`: row = the frame that looks, column = the frame seen."""
+        if not self.core.attention_heads:
+            raise ValueError("This model has no attention to look at. Received: attention_heads=0")
+        if not self.built:
+            self.build(None)
         events, _ = self.frame.events(batch["pianoroll"])
         return self.core.attention.attention_weights(self.core.recurrent(self._inputs(batch, events, training=False)))
 

@@ -14,10 +14,7 @@ MONITOR = "val_nats_per_frame"
 
 
 class SaveBest(keras.callbacks.Callback):
-    """Keeps the model with the lowest `val_nats_per_frame` in `path`, whole at every moment.
-
-    With an average of the weights, that is what is validated and saved (`keras.callbacks.SwapEMAWeights` comes first).
-    """
+    """Keeps the model with the lowest `val_nats_per_frame` in `path`, whole at every moment."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -31,8 +28,11 @@ class SaveBest(keras.callbacks.Callback):
         if value < self.best:
             self.best, self.best_epoch = value, epoch
             unfinished = self.path.with_name(f".unfinished.{self.path.name}")
-            self.model.save(unfinished)
-            os.replace(unfinished, self.path)
+            try:
+                self.model.save(unfinished)
+                os.replace(unfinished, self.path)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
 
 class History(keras.callbacks.Callback):

@@ -38,7 +38,7 @@ class Data:
     Attributes:
         name: the corpus.
         window: frames of an example; 0: whole pieces.
-        batch_size: examples in a batch.
+        batch_size: examples in a batch, at least 1.
         transpose: largest transposition in semitones.
         untransposed: share of the examples left as they are.
     """
@@ -55,12 +55,11 @@ class Training:
     """How it is optimised: AdamW (Loshchilov and Hutter 2019), a warm-up, then a cosine down to zero.
 
     Attributes:
-        epochs: passes over the data.
+        epochs: passes over the data, at least 1.
         learning_rate: the highest.
         warmup: share of all steps in which it rises.
         weight_decay: AdamW's.
         clipnorm: largest norm of each variable's gradient.
-        ema: momentum of the average of the weights that is validated and kept (Polyak); 0: none.
         patience: stop after so many epochs without a better validation; 0: never.
         precision: Keras's name of a dtype policy, "float32" or "mixed_bfloat16".
     """
@@ -70,7 +69,6 @@ class Training:
     warmup: float = 0.05
     weight_decay: float = 0.01
     clipnorm: float = 1.0
-    ema: float = 0.0
     patience: int = 0
     precision: str = "float32"
 
@@ -97,8 +95,8 @@ def read(model: str, name_or_file: str | os.PathLike = "default") -> Config:
     path = Path(text) if is_file else _folder(model) / f"{text}.toml"
     try:
         return from_dict(tomllib.loads(path.read_text()))
-    except FileNotFoundError:
-        raise ValueError(f"The configuration file is not there. Received: config={text!r}") from None
+    except OSError as error:
+        raise ValueError(f"Cannot read the configuration file: {error.strerror}. Received: config={text!r}") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"The configuration file is no TOML: {error}. Received: config={text!r}") from None
 
@@ -109,6 +107,9 @@ def from_dict(sections: dict[str, Any]) -> Config:
     Raises:
         ValueError: if a section or a key of `data` or `training` is unknown.
     """
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise ValueError(f"A configuration is made of sections, [{name}] on a line. Received: {name}={section!r}")
     unknown = set(sections) - {field.name for field in dataclasses.fields(Config)}
     if unknown:
         raise ValueError(f"A configuration has model, frame, data, training. Received: section {sorted(unknown)[0]!r}")
@@ -125,8 +126,12 @@ def _section(cls, values: dict[str, Any]):
     for key, value in values.items():
         if key not in known:
             raise ValueError(f"[{cls.__name__.lower()}] knows {', '.join(known)}. Received: {key}={value!r}")
-        if not isinstance(value, int if known[key] is int else (int, float) if known[key] is float else known[key]):
+        if isinstance(value, bool) or not isinstance(
+            value, int if known[key] is int else (int, float) if known[key] is float else known[key]
+        ):
             raise ValueError(f"[{cls.__name__.lower()}] {key} is a {known[key].__name__}. Received: {key}={value!r}")
+        if (value < 0 or (value < 1 and key in ("epochs", "batch_size"))) if known[key] is not str else not value:
+            raise ValueError(f"[{cls.__name__.lower()}] {key} is too small or empty. Received: {key}={value!r}")
     return cls(**values)
 
 

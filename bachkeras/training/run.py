@@ -31,6 +31,9 @@ FORMAT = 1
 MODELS = {"lstm-attention": models.LSTMAttention}
 """The models by their names on the command line."""
 
+FRAMES = {"ChainedVoices": models.ChainedVoices, "IndependentNotes": models.IndependentNotes}
+"""The frame distributions by their `class` in a configuration."""
+
 PACKAGES = ("bachkeras", "tensorflow", "keras", "tensorflow-datasets", "numpy")
 
 
@@ -51,14 +54,17 @@ def train(model_name: str, config: Config, out: Path, *, seed: int = 0, manual_d
         ValueError: if `out` exists, or the configuration names no such corpus or argument.
     """
     if out.exists():
-        raise ValueError(f"There is a run already: choose another directory. Received: out={str(out)!r}")
+        found = "a run" if (out / "evaluation.json").exists() else "something, perhaps an unfinished run,"
+        raise ValueError(f"There is {found} already: choose another directory. Received: out={str(out)!r}")
     keras.utils.set_random_seed(seed)
     corpora = {split: catalog.load(config.data.name, split, manual_dir=manual_dir) for split in catalog.SPLITS}
     voices = max(corpus.polyphony for corpus in corpora.values())
     with _dtype_policy(config.training.precision):
         model = make_model(model_name, config, voices)
-        model.build()
     with _directory(out):
+        dropped = dropped_notes(model, corpora["train"])
+        if dropped:
+            print(f"{dropped} notes of the training split do not fit {model.frame.voices} voices and are left out.")
         content = _card(model_name, config, corpora["train"], seed)
         write_json(out / "config.json", content)
         began = time.monotonic()
@@ -77,12 +83,16 @@ def make_model(name: str, config: Config, voices: int) -> keras.Model:
     """The model of a configuration, for data with up to `voices` notes a frame."""
     arguments = dict(config.frame)
     kind = arguments.pop("class", "ChainedVoices")
+    if kind not in FRAMES:
+        raise ValueError(f"The frame distributions are {', '.join(FRAMES)}. Received: class={kind!r}")
     if kind == "ChainedVoices":
         arguments.setdefault("voices", voices)
     try:
-        return MODELS[name](**config.model, frame=getattr(models, kind)(**arguments))
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"The configuration does not fit {name}: {error}.") from error
+        model = MODELS[name](**config.model, frame=FRAMES[kind](**arguments))
+        model.build()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The configuration does not fit {name}: {error}") from error
+    return model
 
 
 def fit(model: keras.Model, config: Config, corpora: dict[str, Corpus], out: Path, seed: int) -> int:
@@ -96,9 +106,12 @@ def fit(model: keras.Model, config: Config, corpora: dict[str, Corpus], out: Pat
     validation = likelihood.quoted(corpora["validation"]).windows(None, shuffle=False).batch(32)
     model.compile(_optimizer(training, steps=int(batches.cardinality()) * training.epochs))
     best = SaveBest(out / "model.keras")
-    callbacks = [best, History(out / "history.csv"), keras.callbacks.TensorBoard(out / "logs", write_graph=False)]
-    if training.ema:
-        callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    callbacks = [
+        keras.callbacks.TerminateOnNaN(),
+        best,
+        History(out / "history.csv"),
+        keras.callbacks.TensorBoard(out / "logs", write_graph=False),
+    ]
     if training.patience:
         callbacks.append(keras.callbacks.EarlyStopping(MONITOR, mode="min", patience=training.patience))
     verbose = "auto" if sys.stdout.isatty() else 2
@@ -106,6 +119,8 @@ def fit(model: keras.Model, config: Config, corpora: dict[str, Corpus], out: Pat
     model.fit(
         batches, validation_data=validation, epochs=training.epochs, callbacks=callbacks, verbose=verbose, shuffle=False
     )
+    if best.best_epoch < 0:
+        raise RuntimeError("Training diverged in its first epoch: lower [training] learning_rate.")
     return best.best_epoch
 
 
@@ -122,12 +137,17 @@ def evaluate(model: keras.Model, name: str, corpora: dict[str, Corpus], minutes:
         "parameters": model.count_params(),
         "train_minutes": round(minutes, 1),
     }
-    dropped = sum(int(np.sum(model.frame.events(piece["pianoroll"])[1])) for piece in test.pieces)
+    dropped = dropped_notes(model, test)
     if dropped:
         row |= {"likelihood": None, "notes": f"{dropped} notes of the test split do not fit the model's voices"}
     else:
         row |= {"likelihood": model.likelihood, **_likelihoods(likelihood.log_probs(model, test), test)}
     return [row, {"model": "chord trigram", **common, "likelihood": "exact", **_likelihoods(floor, test)}]
+
+
+def dropped_notes(model: keras.Model, corpus: Corpus) -> int:
+    """Notes of a corpus that do not fit the model's voices."""
+    return sum(int(np.sum(model.frame.events(piece["pianoroll"])[1])) for piece in corpus.pieces)
 
 
 def load(path: str | os.PathLike) -> keras.Model:
@@ -137,7 +157,10 @@ def load(path: str | os.PathLike) -> keras.Model:
         ValueError: if the directory is no run, or one of another format.
     """
     card(path)
-    return keras.saving.load_model(Path(path) / "model.keras")
+    try:
+        return keras.saving.load_model(Path(path) / "model.keras")
+    except Exception as error:  # Keras passes on whatever unzipping and rebuilding raise.
+        raise ValueError(f"The run's model.keras cannot be read: {error} Received: {str(path)!r}") from error
 
 
 def card(path: str | os.PathLike) -> dict[str, Any]:
@@ -149,11 +172,12 @@ def card(path: str | os.PathLike) -> dict[str, Any]:
     path = Path(path)
     try:
         content = json.loads((path / "config.json").read_text())
-    except (OSError, ValueError):
+        found = content["format"]
+    except (OSError, ValueError, TypeError, KeyError):
         raise ValueError(f"This is no run directory (no readable config.json). Received: {str(path)!r}") from None
-    if content.get("format") != FORMAT:
+    if found != FORMAT:
         raise ValueError(
-            f"The run has format {content.get('format')}, this bachkeras reads {FORMAT}: train it again, or install "
+            f"The run has format {found}, this bachkeras reads {FORMAT}: train it again, or install "
             f"the version that made it. Received: {str(path)!r}"
         )
     if not (path / "model.keras").is_file():
@@ -178,7 +202,7 @@ def print_rows(rows: list[dict]) -> None:
 
 
 def _likelihoods(log_p: np.ndarray, test: Corpus) -> dict[str, float | None]:
-    clean = likelihood.clean_pieces(test, "test")
+    clean = likelihood.clean_pieces(test)
     return {
         "test_nats_per_frame": likelihood.nats_per_frame(log_p, test),
         "clean_nats_per_frame": None if clean is None else likelihood.nats_per_frame(log_p, test, clean),
@@ -194,8 +218,6 @@ def _optimizer(training, steps: int) -> keras.optimizers.Optimizer:
         schedule,
         weight_decay=training.weight_decay,
         clipnorm=training.clipnorm,
-        use_ema=training.ema > 0,
-        ema_momentum=training.ema or 0.99,
     )
 
 

@@ -25,6 +25,7 @@ class Setting(NamedTuple):
         numerator: of the timestep, in quarter lengths.
         denominator: of the timestep.
         frames_per_bar: 0 unknown.
+        first: place of the first frame in its bar, above 0 where the piece begins with an upbeat; -1 unknown.
     """
 
     tonic: int
@@ -32,6 +33,7 @@ class Setting(NamedTuple):
     numerator: int
     denominator: int
     frames_per_bar: int
+    first: int
 
     @property
     def timestep(self) -> Fraction:
@@ -41,9 +43,8 @@ class Setting(NamedTuple):
 
 def setting(piece: Mapping[str, Any]) -> Setting:
     """The setting of a piece of a corpus."""
-    return Setting(
-        int(piece["tonic"]), int(piece["mode"]), *(int(n) for n in piece["timestep"]), int(piece["frames_per_bar"])
-    )
+    numbers = (piece["tonic"], piece["mode"], *piece["timestep"], piece["frames_per_bar"], piece["position"][0])
+    return Setting(*(int(number) for number in numbers))
 
 
 def write(
@@ -63,7 +64,7 @@ def write(
     Args:
         model: a `FrameModel`.
         card: its run's config.json.
-        folder: where 001.mid, 002.mid ... go; it is made where it is not there, its files are replaced.
+        folder: where 001.mid, 002.mid ... go; it is made where it is not there.
         count: number of pieces.
         length: frames of each.
         seed: same seed, same music.
@@ -73,13 +74,18 @@ def write(
 
     Returns:
         The files.
+
+    Raises:
+        ValueError: if the folder holds such files already, or the model was trained in no such key.
     """
+    if folder.exists() and (not folder.is_dir() or any(folder.glob("[0-9][0-9][0-9].mid"))):
+        raise ValueError(f"There is music already: choose another folder. Received: out={str(folder)!r}")
     settings, pieces = zip(*card["settings"], strict=True)
     drawn = np.random.default_rng(seed).choice(len(settings), size=count, p=np.array(pieces) / sum(pieces))
     settings = [Setting(**settings[i]) for i in drawn]
     shift = card["sounding_shift"]
     if key is not None:
-        settings = [s._replace(tonic=(key[0] - shift) % 12, mode=key[1]) for s in settings]
+        settings = [_in_key(s, key, card) for s in settings]
     music = model.generate(
         count,
         length,
@@ -87,7 +93,7 @@ def write(
             "tonic": [s.tonic for s in settings],
             "mode": [s.mode for s in settings],
             "timestep": [timestep_index(s.timestep) for s in settings],
-            "position": [np.arange(length) % s.frames_per_bar if s.frames_per_bar else [-1] * length for s in settings],
+            "position": [_positions(s, length) for s in settings],
         },
         temperature=temperature,
         top_p=top_p,
@@ -102,13 +108,34 @@ def write(
 
 def score(frames: np.ndarray, setting: Setting, shift: int, title: str = "") -> Score:
     """Frames bool `(time, 88)` as a score in their setting, `shift` semitones from where they were written."""
-    keys = (
-        [Key(0, setting.tonic, setting.mode)] if setting.tonic != UNKNOWN_TONIC and setting.mode != UNKNOWN_MODE else []
-    )
+    known = setting.tonic != UNKNOWN_TONIC and setting.mode != UNKNOWN_MODE
+    upbeat = (setting.frames_per_bar - setting.first) * pianoroll.ticks(setting.timestep)[0] if setting.first > 0 else 0
     written = pianoroll.to_score(
-        Pianoroll(frames, setting.timestep), part="Piano", keys=keys, meters=_meters(setting), title=title
+        Pianoroll(frames, setting.timestep),
+        part="Piano",
+        keys=[Key(0, setting.tonic, setting.mode)] if known else [],
+        meters=_meters(setting),
+        upbeat=upbeat,
+        title=title,
     )
     return written.transpose(shift)
+
+
+def _in_key(setting: Setting, key: tuple[int, int], card: Mapping[str, Any]) -> Setting:
+    """The setting in another key, as far as training has told the model of keys."""
+    seen = [Setting(**other) for other, _ in card["settings"] if other["tonic"] != UNKNOWN_TONIC]
+    reach = card["config"]["data"]["transpose"]
+    tonic = (key[0] - card["sounding_shift"]) % 12
+    if all(min((tonic - s.tonic) % 12, (s.tonic - tonic) % 12) > reach for s in seen):
+        known = ", ".join(sorted({TONICS[(s.tonic + card["sounding_shift"]) % 12] for s in seen}))
+        raise ValueError(f"The model was trained in {known or 'no known key'} alone. Received: key={TONICS[key[0]]!r}")
+    return setting._replace(tonic=tonic, mode=key[1] if any(s.mode == key[1] for s in seen) else UNKNOWN_MODE)
+
+
+def _positions(setting: Setting, length: int) -> np.ndarray:
+    """Place in the bar of each frame, -1 unknown."""
+    known = setting.frames_per_bar > 0 and setting.first >= 0
+    return (setting.first + np.arange(length)) % setting.frames_per_bar if known else np.full(length, -1)
 
 
 def parse_key(text: str) -> tuple[int, int]:

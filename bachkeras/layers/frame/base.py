@@ -110,8 +110,34 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
             seed: int32 `(2,)`, as `tf.random.stateless_*` take it. Same seed, same frame.
 
         Raises:
-            ValueError: if `given` is not a prefix (seen only where its values are known, outside a graph).
+            ValueError: as `check_given` does.
         """
+
+    def check_given(self, given: tf.Tensor) -> None:
+        """Refuse a `given` that no frame of this distribution can keep.
+
+        Args:
+            given: int32 `(..., voices)`; a symbolic tensor passes unchecked.
+
+        Raises:
+            ValueError: if a value is no event and not `FREE`, the events do not descend, or they are no prefix.
+        """
+        if tf.is_symbolic_tensor(given):
+            return
+        given = tf.convert_to_tensor(given)
+        above, below = given[..., :-1], given[..., 1:]
+        if bool(tf.reduce_any((given < FREE) | (given > END))):
+            problem = f"Given events are 0 to {END}, or {FREE} for a free one."
+        elif bool(tf.reduce_any((above == FREE) & (below != FREE))):
+            problem = (
+                "Without labelled voices only a prefix of the events, from the highest note down, can be given: "
+                f"put {FREE} at the end alone."
+            )
+        elif bool(tf.reduce_any((below != FREE) & ~((below < above) & (above != END)) & (below != END))):
+            problem = f"Given notes descend, and nothing but {END} follows {END}."
+        else:
+            return
+        raise ValueError(f"{problem} Received: given={given.numpy().tolist()}"[:500])
 
     @abc.abstractmethod
     def relaxed(
@@ -151,21 +177,6 @@ def multi_hot(events: tf.Tensor) -> tf.Tensor:
     return tf.reduce_max(tf.one_hot(events, KEYS), axis=-2)
 
 
-def check_prefix(given: tf.Tensor) -> None:
-    """Refuse a `given` whose free events are not all at its end.
-
-    Raises:
-        ValueError: as said; a symbolic tensor passes unchecked.
-    """
-    if not tf.is_symbolic_tensor(given):
-        free = tf.convert_to_tensor(given) == FREE
-        if bool(tf.reduce_any(free[..., :-1] & ~free[..., 1:])):
-            raise ValueError(
-                "Without labelled voices only a prefix of the events, from the highest note down, can be given: "
-                f"put -1 at the end alone. Received: given={given}"
-            )
-
-
 def gumbel(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Standard Gumbel noise, float32, of a stateless `seed`."""
     tiny = 1e-20
@@ -175,9 +186,10 @@ def gumbel(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 def temper(logits: tf.Tensor, temperature: tf.Tensor | float, top_p: tf.Tensor | float) -> tf.Tensor:
     """Log probabilities after temperature and nucleus (Holtzman et al. 2020) filtering, float32 `(..., classes)`."""
-    log_p = tf.nn.log_softmax(logits / temperature)
+    forbidden = logits <= FORBIDDEN / 2
+    log_p = tf.nn.log_softmax(tf.where(forbidden, FORBIDDEN, logits / temperature))
     descending = tf.sort(log_p, direction="DESCENDING")
     before = tf.cumsum(tf.exp(descending), axis=-1, exclusive=True)
     inside = (before < top_p) | (tf.convert_to_tensor(top_p) >= 1.0)
     least = tf.reduce_min(tf.where(inside, descending, 0.0), axis=-1, keepdims=True)
-    return tf.nn.log_softmax(tf.where(log_p >= least, log_p, FORBIDDEN))
+    return tf.nn.log_softmax(tf.where((log_p >= least) & ~forbidden, log_p, FORBIDDEN))

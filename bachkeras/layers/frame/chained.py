@@ -11,7 +11,6 @@ from bachkeras.layers.frame.base import (
     FREE,
     Draw,
     FrameDistribution,
-    check_prefix,
     gumbel,
     multi_hot,
     temper,
@@ -55,8 +54,8 @@ class ChainedVoices(FrameDistribution):
         self.reach = reach
         self.dropout = dropout
         self.feature_size = KEYS + voices * EVENTS
-        self.context_dropout = keras.layers.Dropout(dropout)
-        self.hidden_dropout = keras.layers.Dropout(dropout)
+        self.context_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.hidden_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, context_shape):
         """Create the heads for a context of `context_shape[-1]` numbers."""
@@ -116,7 +115,7 @@ class ChainedVoices(FrameDistribution):
         shape = tf.shape(context)[:-1]
         if given is None:
             given = tf.fill(tf.concat([shape, [self.voices]], 0), FREE)
-        check_prefix(given)
+        self.check_given(given)
         noise = self._noise(shape, seed)
         events, log_q, log_given = [], [], []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from bachkeras.layers.frame.base import END, FREE, Draw, FrameDistribution, check_prefix, multi_hot, temper, top_notes
+from bachkeras.layers.frame.base import END, FREE, Draw, FrameDistribution, multi_hot, temper, top_notes
 from bachkeras.music.pianoroll import KEYS
 
 
@@ -25,8 +25,8 @@ class IndependentNotes(FrameDistribution):
         self.dropout = dropout
         self.voices = KEYS
         self.feature_size = KEYS
-        self.keys = keras.layers.Dense(KEYS, name="keys")
-        self.context_dropout = keras.layers.Dropout(dropout)
+        self.keys = keras.layers.Dense(KEYS, dtype=self.dtype_policy, name="keys")
+        self.context_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, context_shape):
         """Create the keys' logits for a context of `context_shape[-1]` numbers."""
@@ -64,7 +64,7 @@ class IndependentNotes(FrameDistribution):
         log_p = self(context)
         if given is None:
             given = tf.fill(tf.shape(log_p)[:-1], FREE)
-        check_prefix(given)
+        self.check_given(given)
         drawn_from = temper(log_p, temperature, top_p)
         drawn = tf.random.stateless_uniform(tf.shape(given), seed) < tf.exp(drawn_from[..., 1])
         # The lowest settled key: the last note given; below all keys after END; above all where nothing is given.
