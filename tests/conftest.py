@@ -5,8 +5,10 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # As the command line does: small steps run faster so.
 
+import shutil
 from pathlib import Path
 
+import bach_multihot
 import numpy as np
 import pytest
 
@@ -38,3 +40,15 @@ def jsb_dir() -> Path:
     if not folder:
         pytest.skip("BACHKERAS_JSB_DIR is not set: it names the folder that holds jsb-chorales-quarter.json")
     return Path(folder).absolute()
+
+
+@pytest.fixture
+def few_chorales(tmp_path, monkeypatch) -> dict[str, list[str]]:
+    """The builder with a table of five chorales; their ids by split."""
+    ids = {"train": ["bwv66.6", "bwv253"], "validation": ["bwv254"], "test": ["bwv101.7", "bwv255"]}
+    folder = tmp_path / "bach_multihot"
+    shutil.copytree(Path(bach_multihot.__file__).parent, folder)
+    rows = [f"{name}\ttune of {name}\t{split}" for split, names in ids.items() for name in names]
+    (folder / "splits.tsv").write_text("\n".join(["id\tfamily\tsplit", *rows]) + "\n")
+    monkeypatch.setattr(bach_multihot.Builder, "pkg_dir_path", folder)
+    return ids

@@ -31,7 +31,7 @@ def builder(name: str) -> tfds.core.DatasetBuilder:
         raise ValueError(f"There is no such corpus; there are {', '.join(NAMES)}. Received: name={name!r}")
     from bach_multihot.bach_multihot_dataset_builder import Builder
 
-    return Builder(config=name)
+    return Builder(config=name, data_dir=os.environ.get("TFDS_DATA_DIR"))
 
 
 def build(name: str, *, manual_dir: str | os.PathLike | None = None) -> tfds.core.DatasetBuilder:
