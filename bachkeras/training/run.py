@@ -239,13 +239,16 @@ def _card(model_name: str, config: Config, corpus: Corpus, seed: int) -> dict[st
 
 @contextlib.contextmanager
 def _directory(out: Path) -> Iterator[None]:
-    """A new directory that does not stay where nothing was trained."""
+    """A new run directory; of a run that breaks off, the best model so far stays, or nothing."""
     out.mkdir(parents=True)
     try:
         yield
-    finally:
-        if not (out / "model.keras").exists():
+    except BaseException:
+        if (out / "model.keras").exists():
+            print(f"Broken off: the best model so far is in {out}.")
+        else:
             shutil.rmtree(out)
+        raise
 
 
 @contextlib.contextmanager
