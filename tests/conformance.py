@@ -145,6 +145,19 @@ def test_step_by_step_equals_the_whole_sequence(model, batch):
     np.testing.assert_allclose(tf.stack(steps, 1), model(batch), rtol=1e-4, atol=1e-4)
 
 
+def test_attention_can_be_looked_at(model, batch):
+    if not hasattr(model, "attention"):
+        pytest.skip("this model has no attention")
+    if not model.core.attention_heads:
+        with pytest.raises(ValueError, match="attention_heads=0"):
+            model.attention(batch)
+        return
+    weights = model.attention(batch)
+    time = batch["mask"].shape[1]
+    assert weights.shape == (5, model.core.attention_heads, time, time)
+    np.testing.assert_allclose(tf.reduce_sum(weights, -1), tf.ones(weights.shape[:3]), rtol=1e-5)
+
+
 def test_same_seed_same_music(model):
     first = model.generate(2, 9, seed=3)
     again = model.generate(2, 9, seed=3)

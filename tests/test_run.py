@@ -177,6 +177,21 @@ def test_a_run_that_fails_leaves_nothing(corpora, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_broken_off_keeps_its_best_model(corpora, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
+    monkeypatch.setattr(run, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    command = ["train", "lstm-attention", "--config", str(tmp_path / "small.toml"), "--out", str(tmp_path / "run")]
+    text = "[model]\nhidden = 8\nattention_heads = 2\n[frame]\nunits = 8\n[training]\nepochs = 1\n"
+    (tmp_path / "small.toml").write_text(text)
+    assert cli.main(command) == 130
+    told = capsys.readouterr()
+    assert "the best model so far is in" in told.out
+    assert told.err == "bachkeras: interrupted\n"
+    assert bachkeras.load(tmp_path / "run").built
+    assert cli.main(command) == 2
+    assert "perhaps an unfinished run, already" in capsys.readouterr().err
+
+
 def test_notes_that_do_not_fit_forbid_a_figure(corpora):
     model = run.make_model("lstm-attention", SMALL, voices=2)
     row, _ = run.evaluate(model, "narrow", corpora, minutes=1.0, seed=0)
