@@ -16,6 +16,17 @@ from bachkeras.layers.frame.base import FREE, FrameDistribution
 from bachkeras.music.pianoroll import KEYS
 
 
+_WRITE_SIGNATURE = (
+    {name: tf.TensorSpec((None, None) if name == "position" else (None,), tf.int32) for name in UNKNOWN},
+    tf.TensorSpec((None, None, None), tf.int32, "primer"),
+    tf.TensorSpec((None, None, None), tf.int32, "given"),
+    tf.TensorSpec((), tf.float32, "temperature"),
+    tf.TensorSpec((), tf.float32, "top_p"),
+    tf.TensorSpec((), tf.int32, "seed"),
+)
+"""One graph for every count and length: tracing it takes longer than writing a piece."""
+
+
 class FrameModel(keras.Model):
     """A model of music as a sequence of frames.
 
@@ -36,7 +47,7 @@ class FrameModel(keras.Model):
         super().__init__(**kwargs)
         self.nats_per_frame = keras.metrics.Mean(name="nats_per_frame")
         self.dropped_notes = keras.metrics.Sum(name="dropped_notes")
-        self._write = tf.function(self._write_graph, autograph=False, reduce_retracing=True)
+        self._write = tf.function(self._write_graph, autograph=False, input_signature=_WRITE_SIGNATURE)
 
     def get_build_config(self):
         """Nothing: no weight depends on the shape of an input."""
