@@ -15,7 +15,6 @@ from bachkeras.generation import loop
 from bachkeras.layers.frame.base import FREE, FrameDistribution
 from bachkeras.music.pianoroll import KEYS
 
-
 _WRITE_SIGNATURE = (
     {name: tf.TensorSpec((None, None) if name == "position" else (None,), tf.int32) for name in UNKNOWN},
     tf.TensorSpec((None, None, None), tf.int32, "primer"),
