@@ -66,8 +66,8 @@ def _serve() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # What a library prints must not mix with the results.
     function, items, description = pickle.load(sys.stdin.buffer)
     results, error = [], None
-    # Ctrl-C reaches every process of the terminal; only this one answers.
-    with ProcessPoolExecutor(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+    # Ctrl-C reaches every process of the terminal: the workers just end, without a traceback each.
+    with ProcessPoolExecutor(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)) as pool:
         try:
             # The pieces of a corpus differ in size, so a chunk is small.
             results.extend(tqdm(pool.map(function, items, chunksize=4), desc=description, total=len(items)))
