@@ -9,9 +9,9 @@ import time
 import pytest
 
 CODE = """
-import time
+import signal, time
 from bachkeras.data import parallel
-print("started", flush=True)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A job in the background may have been told to ignore it.
 try:
     parallel.ordered_map(time.sleep, [60] * 8, description="sleeping")
 except KeyboardInterrupt:
@@ -23,8 +23,10 @@ def test_an_interrupted_map_leaves_no_process():
     process = subprocess.Popen(
         [sys.executable, "-c", CODE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    assert process.stdout.readline() == "started\n"
-    time.sleep(4)
+    told = ""
+    while "sleeping" not in told and process.poll() is None:
+        told += process.stderr.read(1)  # The progress bar: the workers are there.
+    time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to every process of the group.
     out, err = process.communicate(timeout=30)
     assert out == "interrupted\n"
