@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-import numpy as np
-
 from bachkeras.data import catalog, splits
 from bachkeras.data.pipeline import UNKNOWN, Corpus
 from bachkeras.music.score import MINOR, TONICS
@@ -41,9 +39,8 @@ def describe(name: str, corpora: Mapping[str, Corpus], metadata: Mapping[str, in
     text = f"leak: {len(leak)} of {len(rolls['test'])} test pieces share {splits.SHARED_RUN} melody notes in a row"
     yield f"{text} with a training piece, as their own grids have them"
     if name == "jsb_quarter":
-        leaking = [int(corpora["test"].pieces[i]["id"].rpartition("/")[2]) for i in leak]
-        clean = splits.jsb_clean_test()
-        shared = len(np.intersect1d(leaking, clean))
+        clean = splits.published_clean(piece["id"] for piece in corpora["test"].pieces)
+        shared = len(set(clean) & set(leak.tolist()))
         yield f"published as clean: {len(clean)} test pieces; {shared} of them are among those {len(leak)}"
     yield f"sha256: {catalog.digest(list(corpora.values()))}"
 

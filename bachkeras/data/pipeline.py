@@ -121,8 +121,7 @@ class Windows:
 
         A batch is a dict: `pianoroll` float32 `(batch, time + 1, 88)`, the frame before the window first (zeros at a
         piece's start); `mask` float32 `(batch, time)`, 0 where padded; `tonic`, `mode`, `timestep` int32 `(batch,)`;
-        `position` int32 `(batch, time)`. There is no y. Shuffled
-        pieces come in batches of similar length.
+        `position` int32 `(batch, time)`. There is no y. Shuffled pieces come in batches of similar length.
 
         Args:
             batch_size: examples in a batch; the last ones of an epoch may have fewer.

@@ -101,3 +101,9 @@ def jsb_clean_test() -> np.ndarray:
     """Indices, int64 `(49,)`, of the JSB test pieces without a tune of the training split, as published (Khoo 2026)."""
     text = importlib.resources.files("bachkeras.data").joinpath("jsb_clean_test.txt").read_text()
     return np.loadtxt(text.splitlines(), dtype=int)
+
+
+def published_clean(ids: Iterable[str]) -> list[int]:
+    """Which of some JSB test pieces, by their ids as in 'test/012', are among `jsb_clean_test`: places in `ids`."""
+    numbers = set(jsb_clean_test().tolist())
+    return [place for place, name in enumerate(ids) if int(name.rpartition("/")[2]) in numbers]

@@ -42,11 +42,10 @@ def log_probs(model: FrameModel, corpus: Corpus, batch_size: int = 16) -> np.nda
 
 
 def clean_pieces(corpus: Corpus) -> list[int] | None:
-    """Indices of those of the benchmark's test pieces that `splits.jsb_clean_test` names; None for other corpora."""
+    """Indices of those of the benchmark's test pieces that were published as clean; None for other corpora."""
     if corpus.name not in PROTOCOLS:
         return None
-    numbers = set(splits.jsb_clean_test().tolist())
-    return [i for i, piece in enumerate(corpus.pieces) if int(piece["id"].rpartition("/")[2]) in numbers]
+    return splits.published_clean(piece["id"] for piece in corpus.pieces)
 
 
 def nats_per_frame(log_p: np.ndarray, corpus: Corpus, pieces: Sequence[int] | None = None) -> float | None:

@@ -23,7 +23,7 @@ from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import likelihood
 from bachkeras.training import samples
 from bachkeras.training.callbacks import MONITOR, History, SaveBest
-from bachkeras.training.config import Config
+from bachkeras.training.config import Config, Training
 
 FORMAT = 1
 """Number of the run directory's format: what has another one is refused, not guessed at."""
@@ -209,7 +209,7 @@ def _likelihoods(log_p: np.ndarray, test: Corpus) -> dict[str, float | None]:
     }
 
 
-def _optimizer(training, steps: int) -> keras.optimizers.Optimizer:
+def _optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
     warmup = int(steps * training.warmup)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, max(steps - warmup, 1), warmup_target=training.learning_rate, warmup_steps=max(warmup, 1)
