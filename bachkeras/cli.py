@@ -71,16 +71,19 @@ def _generate(arguments) -> None:
     card = run.card(arguments.model)
     key = samples.parse_key(arguments.key) if arguments.key else None
     seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
+    model = run.load(arguments.model)
+    length = arguments.length or ("auto" if model.ending else 64)
     paths = samples.write(
-        run.load(arguments.model),
+        model,
         card,
         arguments.out,
         count=arguments.count,
-        length=arguments.length,
+        length=None if length == "auto" else length,
         temperature=arguments.temperature,
         top_p=arguments.top_p,
         seed=seed,
         key=key,
+        as_musicxml=arguments.musicxml,
     )
     print(f"Seed {seed}: {', '.join(str(path) for path in paths)}")
 
@@ -115,11 +118,17 @@ def _parser() -> argparse.ArgumentParser:
     generate = commands.add_parser("generate", help="write new music as MIDI")
     generate.add_argument("--model", type=Path, required=True, metavar="RUN", help="a run directory")
     generate.add_argument("--count", type=_positive, default=4, metavar="N", help="pieces (4)")
-    generate.add_argument("--length", type=_positive, default=64, metavar="FRAMES", help="frames of each (64)")
+    generate.add_argument(
+        "--length",
+        type=_length,
+        metavar="FRAMES",
+        help='frames of each, or "auto": until the model ends it (auto or 64)',
+    )
     generate.add_argument("--temperature", type=float, default=1.0, metavar="X", help="above 1 bolder, below safer (1)")
     generate.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the likeliest P (1)")
     generate.add_argument("--seed", type=_seed, metavar="S", help="the same seed gives the same music")
     generate.add_argument("--key", metavar="K", help='such as "D minor"; else keys as the corpus has them')
+    generate.add_argument("--musicxml", action="store_true", help="write 001.musicxml ... too")
     generate.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for 001.mid ... (out)")
     generate.set_defaults(run=_generate)
     return parser
@@ -135,6 +144,10 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
     return int(text)
+
+
+def _length(text: str) -> int | str:
+    return text if text == "auto" else _positive(text)
 
 
 def _seed(text: str) -> int:

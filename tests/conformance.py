@@ -16,6 +16,7 @@ import tensorflow as tf
 from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
 from bachkeras.layers.frame.base import END
+from bachkeras.music.pianoroll import run_starts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,17 @@ ROWS = {
     "lstm-attention, two voices": Row(
         lambda: models.LSTMAttention(12, frame_dropout=0.2, frame=models.ChainedVoices(2, units=8, reach=3))
     ),
+    "lstm-attention, onsets": Row(
+        lambda: models.LSTMAttention(12, frame=models.ChainedVoices(units=8, reach=3, onsets=True))
+    ),
+    "lstm-attention, labelled": Row(
+        lambda: models.LSTMAttention(12, frame=models.ChainedVoices(units=8, reach=3, labelled=True, held=5))
+    ),
+    "lstm-attention, labelled, onsets, ending": Row(
+        lambda: models.LSTMAttention(
+            12, ending=True, frame=models.ChainedVoices(3, units=8, reach=3, labelled=True, onsets=True, held=3)
+        )
+    ),
 }
 
 
@@ -60,15 +72,29 @@ def model(row) -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def fitting(model, rolls) -> list[np.ndarray]:
-    """The rolls, without the notes for which a model has no voice."""
-    return [model.frame.pianoroll(model.frame.events(roll)[0]).numpy() > 0.5 for roll in rolls]
+def music(model, rolls, parts) -> list[dict[str, np.ndarray]]:
+    """Pieces as the model reads them, without the notes for which it has no voice; repeated notes and held ones."""
+    frame, random = model.frame, np.random.default_rng(0)
+    if frame.labelled:
+        return [
+            {
+                "pianoroll": frame.pianoroll(columns[:, : frame.voices]).numpy() > 0.5,
+                "voices": columns[:, : frame.voices],
+                "voice_onsets": onsets[:, : frame.voices],
+            }
+            for columns, onsets in parts
+        ]
+    rolls = [frame.pianoroll(frame.events({"pianoroll": roll})[0]).numpy() > 0.5 for roll in rolls]
+    return [
+        {"pianoroll": roll, "onsets": run_starts(roll) | (roll & (random.random(roll.shape) < 0.4))} for roll in rolls
+    ]
 
 
 @pytest.fixture(scope="module")
-def corpus(fitting):
-    positions = [np.arange(len(roll)) % 4 for roll in fitting]
-    return from_arrays(fitting, tonic=7, mode=1, timestep=(1, 2), position=positions)
+def corpus(music):
+    features = {name: [piece[name] for piece in music] for name in music[0]}
+    positions = [np.arange(len(roll)) % 4 for roll in features["pianoroll"]]
+    return from_arrays(features.pop("pianoroll"), tonic=7, mode=1, timestep=(1, 2), position=positions, **features)
 
 
 @pytest.fixture(scope="module")
@@ -111,38 +137,45 @@ def test_save_and_load_gives_the_same_outputs(model, batch, tmp_path):
     model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(again(batch), model(batch), rtol=1e-5, atol=1e-5)
+    assert_same(again(batch), model(batch), 1e-5)
 
 
 def test_padding_changes_nothing(model, corpus, batch):
-    longest = model(batch).numpy()
+    longest = model(batch)
     for i in range(5):
-        alone = next(iter(from_arrays_of(corpus, i).windows(None, shuffle=False).batch(1)))
+        alone = model(next(iter(from_arrays_of(corpus, i).windows(None, shuffle=False).batch(1))))
         frames = len(corpus.pieces[i]["pianoroll"])
-        np.testing.assert_allclose(model(alone)[0, :frames], longest[i, :frames], rtol=1e-4, atol=1e-4)
+        assert_same({name: term[0, :frames] for name, term in alone.items()}, first(longest, frames, piece=i))
 
 
 def test_no_frame_sees_the_future(model, batch):
-    before = model(batch).numpy()
+    before = model(batch)
     changed = dict(batch)
-    changed["pianoroll"] = tf.concat(
-        [batch["pianoroll"][:, :4], 1 - batch["pianoroll"][:, 4:5], batch["pianoroll"][:, 5:]], 1
-    )
-    after = model(changed).numpy()
-    np.testing.assert_allclose(after[:, :3], before[:, :3], rtol=1e-5, atol=1e-5)
-    assert np.all(np.abs(after[:, 3:] - before[:, 3:]).max(1) > 1e-4)
+    for name in batch.keys() & {"pianoroll", "voices"}:
+        other = 1 - batch[name] if name == "pianoroll" else (batch[name] + 30) % 88
+        changed[name] = tf.concat([batch[name][:, :4], other[:, 4:5], batch[name][:, 5:]], 1)
+    after = model(changed)
+    assert_same(first(after, 3), first(before, 3), 1e-5)
+    for name, term in after.items():
+        assert np.all(np.abs(term[:, 3:] - before[name][:, 3:]).max(1) > 1e-4), name
 
 
 def test_step_by_step_equals_the_whole_sequence(model, batch):
     """Longer than the attention's window, so that the ring goes round."""
-    events, _ = model.frame.events(batch["pianoroll"])
+    events, onsets, _ = model.frame.events(batch)
+    last = model.frame.silence(len(events))
     state = model.start({name: batch[name] for name in ("tonic", "mode", "timestep", "position")})
     steps = []
     for t in range(batch["mask"].shape[1]):
-        context, state = model.step(state, model.frame.features(events[:, t]))
-        log_p = model.frame.log_prob(context, events[:, t + 1], previous=events[:, t])
-        steps.append(tf.reduce_sum(log_p, -1))
-    np.testing.assert_allclose(tf.stack(steps, 1), model(batch), rtol=1e-4, atol=1e-4)
+        context, state = model.step(state, model.frame.features(last))
+        now = model.frame.follow(last, events[:, t + 1], onsets[:, t + 1])
+        log_p = model.frame.log_prob(context, now.events, now.onsets, previous=last.events)
+        terms = {"frame": tf.reduce_sum(log_p, -1)}
+        if model.ending:
+            terms["ending"] = model.ending.log_prob(context, model.frame.features(now), batch["last"][:, t])
+        steps.append(terms)
+        last = now
+    assert_same({name: tf.stack([step[name] for step in steps], 1) for name in steps[0]}, model(batch))
 
 
 def test_attention_can_be_looked_at(model, batch):
@@ -171,32 +204,73 @@ def test_same_seed_same_music(model):
     assert np.any(first["events"][0] != first["events"][1])
 
 
-def test_a_primer_is_continued_and_left_out(model, fitting):
+def test_a_primer_is_continued_and_left_out(model, music):
     if not model.can_continue:
         with pytest.raises(ValueError, match="cannot continue"):
-            model.generate(1, 4, primer=fitting[0])
+            model.generate(1, 4, primer=music[0])
         return
-    whole = model.generate(1, 6, primer=fitting[0], seed=0, top_p=1e-6)
+    whole = model.generate(1, 6, primer=music[0], seed=0, top_p=1e-6)
     assert whole["pianoroll"].shape == (1, 6, 88)
     # At its likeliest, music goes on from a longer primer as it did from the shorter one.
-    longer = np.concatenate([fitting[0], whole["pianoroll"][0, :3]])
+    new = as_read(model.frame, whole)
+    longer = {name: np.concatenate([music[0][name], new[name][0, :3]]) for name in music[0]}
     rest = model.generate(1, 3, primer=longer, seed=0, top_p=1e-6)
     np.testing.assert_array_equal(rest["events"], whole["events"][:, 3:])
-    other = model.generate(1, 6, primer=fitting[1], seed=0)
-    assert np.any(other["events"] != model.generate(1, 6, primer=fitting[0], seed=0)["events"])
+    other = model.generate(1, 40, primer=music[1], seed=0)
+    assert np.any(other["events"] != model.generate(1, 40, primer=music[0], seed=0)["events"])
+
+
+def test_a_primer_has_a_shape(model):
+    for primer in (np.zeros((3, 5), bool), {"pianoroll": np.zeros((3, 87), bool)}, {"notes": np.zeros((3, 88), bool)}):
+        with pytest.raises(ValueError, match="A primer is"):
+            model.generate(1, 2, primer=primer)
+    if model.frame.labelled:
+        with pytest.raises(ValueError, match="read from `voices`"):
+            model.generate(1, 2, primer=np.zeros((3, 88), bool))
 
 
 def test_given_events_are_kept(model):
     voices = model.frame.voices
     given = np.full((5, voices), -1)
-    given[1, 0] = 3
+    given[1, -1 if model.frame.labelled else 0] = 3
     given[3] = END
     free = model.generate(2, 5, seed=0)["events"]
-    assert np.any(free[:, 1, 0] != 3)
+    assert np.any(free[:, 1][:, given[1] == 3] != 3)
     kept = model.generate(2, 5, given=given, seed=0)["events"]
     np.testing.assert_array_equal(kept[:, 0], free[:, 0])
-    assert np.all(kept[:, 1, 0] == 3)
+    assert np.all(kept[:, 1][:, given[1] == 3] == 3)
     assert np.all(kept[:, 3] == END)
+
+
+def test_onsets_are_there_where_they_are_modelled(model):
+    music = model.generate(2, 40, seed=0)
+    assert ("onsets" in music) == model.frame.onsets
+    if model.frame.onsets:
+        assert music["onsets"].shape == music["events"].shape
+        assert not music["onsets"][music["events"] == END].any()
+        struck = as_read(model.frame, music)
+        columns, sounding = (
+            ("voice_onsets", struck["voices"]) if model.frame.labelled else ("onsets", struck["pianoroll"])
+        )
+        new = sounding[:, 1:] != sounding[:, :-1]
+        new &= sounding[:, 1:] != END if model.frame.labelled else sounding[:, 1:]
+        assert np.all(struck[columns][:, 1:][new])
+
+
+def test_a_piece_ends_where_the_model_ends_it(model):
+    if not model.ending:
+        with pytest.raises(ValueError, match="not trained to end"):
+            model.generate(1, 4, until_end=True)
+        return
+    model.ending.logit.bias.assign([-2.0])
+    whole = model.generate(6, 30, seed=0)
+    ended = model.generate(6, 30, seed=0, until_end=True)
+    assert ended["lengths"].dtype == np.int32
+    assert 1 <= ended["lengths"].min() < ended["lengths"].max() == ended["events"].shape[1]
+    for i, length in enumerate(ended["lengths"]):
+        np.testing.assert_array_equal(ended["events"][i, :length], whole["events"][i, :length])
+        assert np.all(ended["events"][i, length:] == END)
+        assert not ended["pianoroll"][i, length:].any()
 
 
 def test_conditions_are_heard(model):
@@ -211,13 +285,16 @@ def test_what_does_not_fit_has_no_likelihood(model):
         pytest.skip("every chord fits")
     roll = np.zeros((6, 88), bool)
     roll[2, 30 : 30 + voices + 2] = True
-    batch = next(iter(from_arrays([roll]).windows(None).batch(1)))
+    columns = np.full((6, voices), END)
+    columns[2] = np.arange(30, 30 + voices)
+    corpus = from_arrays([roll], voices=[columns])
+    batch = next(iter(corpus.windows(None).batch(1)))
     with pytest.raises(ValueError, match=f"2 notes do not fit the model's {voices} voices"):
         model.log_prob(batch)
     with pytest.raises(ValueError, match="2 notes do not fit"):
-        model.generate(1, 2, primer=roll)
+        model.generate(1, 2, primer={"pianoroll": roll, "voices": columns})
     model.compile("adam")
-    figures = model.evaluate(from_arrays([roll]).windows(None).batch(1), return_dict=True, verbose=0)
+    figures = model.evaluate(corpus.windows(None).batch(1), return_dict=True, verbose=0)
     assert figures["dropped_notes"] == 2
 
 
@@ -225,7 +302,7 @@ def test_generation_refuses_nonsense(model):
     for arguments in ({"conditions": {"tonik": 3}}, {"seed": 2**40}, {"temperature": np.nan}):
         with pytest.raises(ValueError, match="Received"):
             model.generate(1, 4, **arguments)
-    for arguments in ({"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"primer": np.zeros((3, 5), bool)}):
+    for arguments in ({"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.5}):
         with pytest.raises(ValueError, match="Received"):
             model.generate(1, 4, **arguments)
     with pytest.raises(ValueError, match="Received"):
@@ -237,3 +314,24 @@ def test_generation_refuses_nonsense(model):
 def from_arrays_of(corpus, i):
     """A corpus of one piece of another."""
     return dataclasses.replace(corpus, pieces=[corpus.pieces[i]])
+
+
+def assert_same(terms, expected, tolerance=1e-4):
+    """Two answers of `call`."""
+    assert terms.keys() == expected.keys()
+    for name, term in terms.items():
+        np.testing.assert_allclose(term, expected[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def first(terms, frames, piece=None):
+    """The first frames of an answer of `call`, of all pieces or one."""
+    return {name: (term if piece is None else term[piece])[..., :frames] for name, term in terms.items()}
+
+
+def as_read(frame, music):
+    """What a model has written, with the names under which it reads."""
+    onsets = music.get("onsets", np.zeros_like(music["events"], bool))
+    if frame.labelled:
+        return {"pianoroll": music["pianoroll"], "voices": music["events"], "voice_onsets": onsets}
+    struck = frame.pianoroll(np.where(onsets, music["events"], END)).numpy() > 0.5
+    return {"pianoroll": music["pianoroll"], "onsets": struck}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bachkeras.music.pianoroll import KEYS
+from bachkeras.music.voices import REST
 
 
 def chorale_like(random: np.random.Generator, frames: int, voices: int = 4) -> np.ndarray:
@@ -31,6 +32,22 @@ def rolls() -> list[np.ndarray]:
     """Pieces of 5 to 24 frames."""
     random = np.random.default_rng(0)
     return [chorale_like(random, int(random.integers(5, 25))) for _ in range(12)]
+
+
+@pytest.fixture(scope="session")
+def parts() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Four voices and their onsets, `(time, 4)` each, of 5 to 24 frames: rests, unisons, crossings, repeated notes."""
+    random = np.random.default_rng(1)
+    pieces = []
+    for frames in random.integers(5, 25, 12):
+        columns = random.choice([*range(30, 60), REST], (frames, 4))
+        for t in np.flatnonzero(random.random(frames) < 0.6)[1:]:
+            columns[t] = np.where(random.random(4) < 0.8, columns[t - 1], columns[t])
+        onsets = random.random((frames, 4)) < 0.4
+        onsets[1:] |= columns[1:] != columns[:-1]
+        onsets[0] = True
+        pieces.append((columns, onsets & (columns != REST)))
+    return pieces
 
 
 @pytest.fixture(scope="session")

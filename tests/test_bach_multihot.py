@@ -35,6 +35,20 @@ class JsbQuarterTest(tfds.testing.DatasetBuilderTestCase):
         shutil.rmtree(cls.EXAMPLE_DIR)
 
 
+class Jsb16thTest(JsbQuarterTest):
+    """The same on the file with voices."""
+
+    BUILDER_CONFIG_NAMES_TO_TEST = ("jsb_16th",)
+    DL_DOWNLOAD_RESULT = "Jsb16thSeparated.json"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        pieces = [[[[pitch, 60, -1, 40]] * 3, [[pitch, 60, 55, 40]]] for pitch in (60, 62, 64)]
+        content = dict(zip(("train", "valid", "test"), pieces, strict=True))
+        Path(cls.EXAMPLE_DIR, cls.DL_DOWNLOAD_RESULT).write_text(json.dumps(content))
+
+
 def prepare(config: str, data_dir: Path, manual_dir: Path | None = None) -> tfds.core.DatasetBuilder:
     builder = bach_multihot.Builder(config=config, data_dir=data_dir)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))

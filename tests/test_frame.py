@@ -12,6 +12,13 @@ from bachkeras.layers.frame.base import END, temper
 from bachkeras.music.pianoroll import KEYS
 
 SEED = tf.constant([1, 2])
+FRAMES = {
+    "chained": lambda: ChainedVoices(2, units=5),
+    "onsets": lambda: ChainedVoices(2, units=5, onsets=True),
+    "labelled": lambda: ChainedVoices(3, units=5, labelled=True),
+    "labelled, onsets": lambda: ChainedVoices(3, units=5, labelled=True, onsets=True),
+    "independent": IndependentNotes,
+}
 
 
 def made(frame, size=6, seed=0):
@@ -44,6 +51,109 @@ def test_chained_voices_sum_to_one_over_all_sets(voices):
         assert float(tf.reduce_sum(tf.exp(tf.reduce_sum(log_p, -1)))) == pytest.approx(1, abs=1e-4)
 
 
+def all_columns(voices):
+    """Every frame of labelled voices, int32 (89^voices, voices)."""
+    return np.array(list(itertools.product(range(END + 1), repeat=voices)), np.int32)
+
+
+@pytest.mark.parametrize("previous", [None, [40, 40], [40, END], [END, END], [30, 50]])
+def test_labelled_voices_sum_to_one_over_all_columns(previous):
+    """Unisons, crossings and rests among them."""
+    frame = made(ChainedVoices(2, units=5, labelled=True))
+    assert total_probability(frame, all_columns(2), previous) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("labelled", [False, True], ids=["sets", "columns"])
+@pytest.mark.parametrize("previous", [None, [40, 30], [40, END], [END, END]])
+def test_with_onsets_they_sum_to_one_over_all_strokes_too(labelled, previous):
+    """Each frame with every choice of struck and held, the impossible ones included."""
+    frame = made(ChainedVoices(2, units=5, labelled=labelled, onsets=True))
+    events = all_columns(2) if labelled else all_sets(2)
+    total = 0.0
+    for onsets in itertools.product([False, True], repeat=2):
+        total += total_probability(frame, events, previous, np.tile(onsets, (len(events), 1)))
+    assert total == pytest.approx(1, abs=1e-4)
+
+
+def total_probability(frame, events, previous, onsets=None):
+    context = np.tile(np.random.default_rng(0).normal(size=6).astype(np.float32), (len(events), 1))
+    if previous is not None:
+        previous = np.tile(np.array(previous, np.int32), (len(events), 1))
+    log_p = frame.log_prob(context, events, onsets, previous=previous)
+    return float(tf.reduce_sum(tf.exp(tf.reduce_sum(tf.cast(log_p, tf.float64), -1))))
+
+
+def test_a_new_note_is_struck_and_a_rest_is_not():
+    frame = made(ChainedVoices(3, units=5, labelled=True, onsets=True))
+    previous = tf.constant([[40, 50, END]])
+    for events, onsets, possible in (
+        ([40, 50, END], [False, True, False], True),
+        ([40, 52, END], [True, True, False], True),
+        ([50, 40, END], [True, True, False], True),  # The voices cross: each has a new note.
+        ([50, 40, END], [False, True, False], False),
+        ([40, 50, END], [False, False, True], False),  # A stroke in a rest.
+        ([40, 50, 60], [False, False, False], False),
+    ):
+        log_p = frame.log_prob(
+            np.zeros((1, 6), np.float32), tf.constant([events]), tf.constant([onsets]), previous=previous
+        )
+        assert (float(tf.reduce_sum(log_p)) > -1e8) == possible, (events, onsets)
+    unlabelled = made(ChainedVoices(3, units=5, onsets=True))
+    sinks = tf.constant([[50, 40, END]])  # It was the highest note, now it is the second.
+    log_p = unlabelled.log_prob(
+        np.zeros((1, 6), np.float32), tf.constant([[60, 50, END]]), tf.constant([[True, False, False]]), previous=sinks
+    )
+    assert float(tf.reduce_sum(log_p)) > -1e8
+
+
+@pytest.mark.parametrize("labelled", [False, True], ids=["sets", "columns"])
+def test_frames_are_followed_through_time(labelled):
+    """Onsets and lengths against a loop in Python; the first frame counts as new."""
+    frame = ChainedVoices(3, labelled=labelled, onsets=True, held=4)
+    random = np.random.default_rng(0)
+    events = (
+        random.integers(30, 34, (50, 3))
+        if labelled
+        else -np.sort(-random.permuted(np.tile([*range(30, 35)], (50, 1)), axis=1)[:, :3])
+    )
+    events[random.random((50, 3)) < (0.2 if labelled else 0)] = END
+    told = random.random((50, 3)) < 0.2
+    last = frame.silence(1)
+    last = last._replace(events=tf.constant(events[None, 0], tf.int32))
+    held = {k if labelled else events[0, k]: 1 for k in range(3)}
+    for t in range(1, 50):
+        last = frame.follow(last, tf.constant(events[None, t], tf.int32), tf.constant(told[None, t]))
+        now = {}
+        for k, event in enumerate(events[t]):
+            name = k if labelled else event
+            stays = event == events[t - 1, k] if labelled else event in events[t - 1]
+            begins = bool(told[t, k]) or not stays
+            now[name] = 1 if begins else held[name] + 1
+            assert last.held[0, k] == now[name]
+            assert last.onsets[0, k] == (begins and event != END)
+        held = now
+    assert frame.features(last).shape == (1, frame.feature_size)
+
+
+@pytest.mark.parametrize("labelled", [False, True], ids=["sets", "columns"])
+def test_a_whole_sequence_is_read_as_frame_by_frame(labelled, parts):
+    frame = ChainedVoices(4, labelled=labelled, onsets=True, held=3)
+    columns, onsets = parts[0]
+    roll = frame.pianoroll(columns).numpy()
+    struck = frame.pianoroll(np.where(onsets, columns, END)).numpy() > 0.5
+    music = {"pianoroll": roll[None], "onsets": struck[None], "voices": columns[None], "voice_onsets": onsets[None]}
+    sounding = frame.read(music)
+    last = frame.silence(1)._replace(events=sounding.events[:, 0], onsets=sounding.onsets[:, 0])
+    for t in range(1, len(columns)):
+        last = frame.follow(last, sounding.events[:, t], sounding.onsets[:, t])
+        for part, whole in zip(last, sounding, strict=True):
+            np.testing.assert_array_equal(part, whole[:, t])
+    events, strokes, dropped = frame.events(music)
+    np.testing.assert_array_equal(frame.pianoroll(events)[0], roll)
+    np.testing.assert_array_equal(frame.pianoroll(tf.where(strokes, events, END))[0] > 0.5, struck)
+    assert not dropped.numpy().any()
+
+
 @pytest.mark.slow
 def test_three_chained_voices_sum_to_one_over_all_113564_sets():
     frame = made(ChainedVoices(3, units=5))
@@ -59,10 +169,41 @@ def test_independent_notes_sum_to_one_over_the_subsets_of_ten_keys():
     rolls = np.zeros((2**10, KEYS), np.float32)
     rolls[:, 40:50] = list(itertools.product([0, 1], repeat=10))
     context = np.tile(np.random.default_rng(0).normal(size=6).astype(np.float32), (2**10, 1))
-    log_p = frame.log_prob(context, frame.events(rolls)[0]).numpy()
+    log_p = frame.log_prob(context, frame.events({"pianoroll": rolls})[0]).numpy()
     total = np.exp(log_p.sum(-1, dtype=np.float64)).sum()
     others = np.delete(log_p[0], range(40, 50)).sum(dtype=np.float64)
     assert total == pytest.approx(np.exp(others), rel=1e-4)
+
+
+def test_labelled_voices_with_onsets_against_numpy():
+    """Two voices: the first is held or struck again, the second moves; strokes reach the later head."""
+    frame = made(ChainedVoices(2, units=4, reach=7, labelled=True, onsets=True))
+    w, b, e, u, i, c, sk, sb, s = (keras.ops.convert_to_numpy(v).astype(np.float64) for v in frame.trainable_variables)
+    context = np.random.default_rng(0).normal(size=6)
+    previous, events = [50, 40], [50, 60]
+    for struck in (False, True):
+        expected, before = [], np.zeros(4)
+        for k, event in enumerate(events):
+            hidden = np.array(tf.nn.gelu((context @ w + b)[4 * k : 4 * k + 4] + before))
+            logits = hidden @ u[k] + c[k]
+            motion, spacing = np.split(hidden @ i[k], 2)
+            for centre, values in ((previous[k], motion), (events[0] if k else END, spacing)):
+                for key in range(88):
+                    if centre != END and abs(key - centre) <= 7:
+                        logits[key] += values[key - centre + 7]
+            log_p = logits[event] - np.log(np.exp(logits).sum())
+            if k == 0:
+                p = 1 / (1 + np.exp(-(hidden @ sk[0, :, 0] + sb[0, event])))
+                log_p += np.log(p if struck else 1 - p)
+                before = before + e[0, event] + struck * s[0]
+            expected.append(log_p)
+        got = frame.log_prob(
+            tf.constant(context[None], tf.float32),
+            tf.constant([events]),
+            tf.constant([[struck, True]]),
+            previous=tf.constant([previous]),
+        )
+        np.testing.assert_allclose(got[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_chained_voices_against_numpy():
@@ -93,7 +234,7 @@ def test_chained_voices_against_numpy():
 
 @pytest.mark.parametrize("frame", [ChainedVoices(4), IndependentNotes()], ids=["chained", "independent"])
 def test_events_and_pianoroll_are_inverse(frame, rolls):
-    events, dropped = frame.events(rolls[0])
+    events, _, dropped = frame.events({"pianoroll": rolls[0]})
     np.testing.assert_array_equal(frame.pianoroll(events), rolls[0])
     assert not dropped.numpy().any()
     assert events.dtype == tf.int32
@@ -102,7 +243,7 @@ def test_events_and_pianoroll_are_inverse(frame, rolls):
 def test_what_does_not_fit_is_counted_from_the_bottom():
     roll = np.zeros((2, KEYS), bool)
     roll[0, [10, 20, 30, 40]] = True
-    events, dropped = ChainedVoices(3).events(roll)
+    events, _, dropped = ChainedVoices(3).events({"pianoroll": roll})
     np.testing.assert_array_equal(events, [[40, 30, 20], [END, END, END]])
     np.testing.assert_array_equal(dropped, [1, 0])
 
@@ -121,16 +262,27 @@ def test_after_the_end_nothing_costs_anything():
     np.testing.assert_array_equal(log_p[0, 2:], [0, 0])
 
 
-@pytest.mark.parametrize("frame", [ChainedVoices(2, units=5), IndependentNotes()], ids=["chained", "independent"])
-def test_samples_are_as_probable_as_they_say(frame):
-    made(frame)
+@pytest.mark.parametrize("make", FRAMES.values(), ids=FRAMES)
+def test_samples_are_as_probable_as_they_say(make):
+    frame = made(make())
     context = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
     draw = frame.sample(context, seed=SEED)
     assert draw.events.shape == (4, 5, frame.voices)
-    np.testing.assert_allclose(
-        draw.log_q, tf.reduce_sum(frame.log_prob(context, draw.events), -1), rtol=1e-4, atol=1e-4
-    )
+    assert (draw.onsets is not None) == frame.onsets
+    log_p = frame.log_prob(context, draw.events, draw.onsets)
+    np.testing.assert_allclose(draw.log_q, tf.reduce_sum(log_p, -1), rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(draw.log_given, np.zeros((4, 5)))
+
+
+def test_strokes_come_as_often_as_they_should():
+    frame = made(ChainedVoices(1, units=5, labelled=True, onsets=True), seed=3)
+    context = np.tile(np.random.default_rng(1).normal(size=6).astype(np.float32), (20000, 1))
+    previous, given = tf.fill([20000, 1], 40), tf.fill([20000, 1], 40)
+    draw = frame.sample(context, previous=previous, given=given, seed=SEED)
+    p = np.exp(frame.log_prob(context[:1], given[:1], tf.constant([[True]]), previous=previous[:1]).numpy().sum())
+    p /= p + np.exp(frame.log_prob(context[:1], given[:1], tf.constant([[False]]), previous=previous[:1]).numpy().sum())
+    assert 0.02 < p < 0.98
+    assert abs(draw.onsets.numpy().mean() - p) < 5 * np.sqrt(p * (1 - p) / 20000)
 
 
 def test_samples_come_as_often_as_they_should():
@@ -163,6 +315,20 @@ def test_a_given_prefix_is_kept_and_scored(frame):
     assert np.all(draw.log_given.numpy() < 0)
 
 
+def test_any_labelled_voice_can_be_given():
+    frame = made(ChainedVoices(3, units=5, labelled=True, onsets=True))
+    context = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+    given = np.tile(np.array([-1, 70, END], np.int32), (50, 1))  # Above the voice over it, and a rest.
+    draw = frame.sample(context, given=tf.constant(given), seed=SEED)
+    assert np.all(draw.events.numpy()[:, 1:] == given[:, 1:])
+    assert len(np.unique(draw.events.numpy()[:, 0])) > 5
+    total = tf.reduce_sum(frame.log_prob(context, draw.events, draw.onsets), -1)
+    np.testing.assert_allclose(draw.log_q + draw.log_given, total, rtol=1e-4, atol=1e-4)
+    for wrong in (89, -2):
+        with pytest.raises(ValueError, match="0 to 88"):
+            frame.check_given(tf.constant([[wrong, 3, 3]]))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [([40, 50, -1], "descend"), ([END, 40, -1], "descend"), ([95, -1, -1], "0 to 88"), ([-5, -1, -1], "0 to 88")],
@@ -193,9 +359,9 @@ def test_temperature_and_top_p():
     np.testing.assert_allclose(tf.exp(temper(logits, 0.5, 1.0))[0], squares / squares.sum(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("frame", [ChainedVoices(3, units=5), IndependentNotes()], ids=["chained", "independent"])
-def test_relaxed_is_hard_forward_and_soft_backward(frame):
-    made(frame)
+@pytest.mark.parametrize("make", FRAMES.values(), ids=FRAMES)
+def test_relaxed_is_hard_forward_and_soft_backward(make):
+    frame = made(make())
     context = tf.Variable(np.random.default_rng(0).normal(size=(7, 6)).astype(np.float32))
     with tf.GradientTape() as tape:
         roll = frame.relaxed(context, temperature=0.8, seed=SEED)
@@ -212,6 +378,15 @@ def test_relaxed_draws_what_sample_draws():
     context = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     sampled = frame.pianoroll(frame.sample(context, seed=SEED).events)
     np.testing.assert_allclose(frame.relaxed(context, seed=SEED), sampled, atol=1e-6)
+
+
+def test_what_cannot_be_read_is_refused(rolls):
+    with pytest.raises(ValueError, match="read from `voices`"):
+        ChainedVoices(labelled=True).events({"pianoroll": rolls[0]})
+    with pytest.raises(ValueError, match="onsets=None"):
+        made(ChainedVoices(1, units=3, onsets=True)).log_prob(np.zeros((1, 6), np.float32), np.array([[3]]))
+    with pytest.raises(ValueError, match="held=-1"):
+        ChainedVoices(held=-1)
 
 
 def test_a_frame_has_one_to_88_voices():

@@ -8,6 +8,7 @@ import pytest
 from bachkeras.data import sources
 from bachkeras.data.pipeline import Corpus, from_arrays
 from bachkeras.evaluation import likelihood
+from bachkeras.layers.frame import ChainedVoices
 from bachkeras.music.pianoroll import KEYS
 
 
@@ -61,6 +62,17 @@ def test_micro_average(rolls):
     )
     assert likelihood.nats_per_frame(np.full(12, -2.0), corpus, []) is None
     assert likelihood.clean_pieces(corpus) is None
+
+
+def test_every_figure_says_what_it_is_of():
+    quarter, sixteenth, chorales = (Corpus([], name) for name in ("jsb_quarter", "jsb_16th", "chorales"))
+    sets, voices = ChainedVoices(), ChainedVoices(labelled=True)
+    assert likelihood.protocol(quarter) == likelihood.protocol(quarter, sets) == "Q88"
+    assert likelihood.protocol(sixteenth, voices) == "S16"
+    assert likelihood.protocol(sixteenth, sets) == "jsb_16th, sets"
+    assert likelihood.protocol(sixteenth, ChainedVoices(labelled=True, onsets=True)) == "jsb_16th, voices with onsets"
+    assert likelihood.protocol(quarter, ChainedVoices(onsets=True)) == "jsb_quarter, sets with onsets"
+    assert likelihood.protocol(chorales, voices) == "chorales, voices"
 
 
 def test_the_trigram_on_the_benchmark(jsb_dir):

@@ -92,6 +92,36 @@ def test_no_transposition_leaves_the_keyboard():
     assert np.all(batch["tonic"] == 12)
 
 
+def test_voices_and_onsets_come_along(parts):
+    """Transposed with the frames; a rest stays a rest; padding and the frame before a piece are silent."""
+    rolls = [np.zeros((len(columns), KEYS + 1), bool) for columns, _ in parts]
+    for roll, (columns, _) in zip(rolls, parts, strict=True):
+        np.put_along_axis(roll, columns, True, axis=1)
+    rolls = [roll[:, :KEYS] for roll in rolls]
+    corpus = from_arrays(rolls, voices=[c for c, _ in parts], voice_onsets=[o for _, o in parts])
+    assert corpus.voices == 4
+    for batch in epoch(corpus.windows(7, transpose=3).batch(5)):
+        assert batch["voices"].dtype == np.int32
+        shape = (*batch["mask"].shape, 4)
+        assert batch["voices"][:, 1:].shape == batch["voice_onsets"][:, 1:].shape == shape
+        sounding = np.zeros((*batch["pianoroll"].shape[:2], KEYS + 1), np.float32)
+        np.put_along_axis(sounding, batch["voices"], 1, axis=2)
+        np.testing.assert_array_equal(sounding[:, :, :KEYS], batch["pianoroll"])
+        assert not (batch["voice_onsets"] & (batch["voices"] == 88)).any()
+    assert from_arrays(rolls).voices == 0
+    assert "voices" not in epoch(from_arrays(rolls).windows(4).batch(2))[0]
+    with pytest.raises(ValueError, match="voices needs a row a frame"):
+        from_arrays(rolls, voices=[c[:2] for c, _ in parts])
+
+
+def test_a_piece_has_one_last_frame(corpus, rolls):
+    for window in (None, 5):
+        batches = epoch(corpus.windows(window, shuffle=False).batch(4))
+        last = np.concatenate([batch["last"][batch["mask"] > 0] for batch in batches])
+        np.testing.assert_array_equal(np.flatnonzero(last), np.cumsum([len(roll) for roll in rolls]) - 1)
+        assert not any(batch["last"][batch["mask"] == 0].any() for batch in batches)
+
+
 def test_arrays_of_ones_own(rolls):
     corpus = from_arrays(np.zeros((3, 8, KEYS), np.float32))
     assert (len(corpus), corpus.frames, corpus.polyphony) == (3, 24, 1)

@@ -8,7 +8,7 @@ import pytest
 
 from bachkeras.data import chorales, parallel, sources
 from bachkeras.music.pianoroll import LOWEST
-from bachkeras.music.score import MAJOR, MINOR, UNKNOWN_MODE
+from bachkeras.music.score import MAJOR, MINOR, UNKNOWN_MODE, UNKNOWN_TONIC
 from bachkeras.music.voices import REST, SATB
 
 IDS = ["bwv1.6", "bwv66.6", "bwv101.7"]  # With two horns; ends in major after F sharp minor; a repeat inside a bar.
@@ -118,6 +118,30 @@ def test_jsb_examples_keep_every_frame():
 def test_another_file_is_refused_in_one_line(text):
     with pytest.raises(ValueError, match=r"^This is not jsb-chorales-quarter.json.*Received: .*$"):
         sources.jsb_quarter_examples(text)
+
+
+def test_jsb_16th_examples_have_four_voices():
+    frames = [[72, 67, 60, 48], [72, 67, 60, 48], [-1, 67, 67, 50], [74, -1, 69, 50]]
+    (example,) = sources.jsb_16th_examples(json.dumps({"train": [frames], "valid": [], "test": []}))["train"]
+    assert example["id"] == "train/000"
+    assert example["voices"].dtype == np.int32
+    np.testing.assert_array_equal(np.where(example["voices"] == 88, -1 - LOWEST, example["voices"]) + LOWEST, frames)
+    assert example["voice_onsets"].tolist() == [
+        [True] * 4,
+        [False] * 4,
+        [False, False, True, True],
+        [True, False, True, False],
+    ]
+    assert [set((np.flatnonzero(f) + LOWEST).tolist()) for f in example["pianoroll"]] == [
+        {72, 67, 60, 48},
+        {72, 67, 60, 48},
+        {67, 50},
+        {74, 69, 50},
+    ]
+    assert (example["tonic"], example["mode"], example["frames_per_bar"]) == (UNKNOWN_TONIC, UNKNOWN_MODE, 16)
+    assert example["timestep"].tolist() == [1, 4]
+    with pytest.raises(ValueError, match=r"^This is not Jsb16thSeparated.json"):
+        sources.jsb_16th_examples('{"train": [[[60, 64]]], "valid": [], "test": []}')
 
 
 def test_ordered_map_keeps_the_order_and_passes_errors_on():

@@ -62,7 +62,7 @@ def test_shared_tunes():
 
 
 def test_the_published_clean_test_pieces():
-    clean = splits.jsb_clean_test()
+    clean = splits.jsb_clean_test("jsb_quarter")
     assert len(clean) == len(set(clean.tolist())) == 49
     assert clean.min() == 0
     assert clean.max() == 75
@@ -72,7 +72,7 @@ def test_the_benchmark_leaks_more_than_published(jsb_dir):
     pieces = sources.jsb_quarter_examples((jsb_dir / "jsb-chorales-quarter.json").read_text())
     rolls = {split: [piece["pianoroll"] for piece in pieces[split]] for split in pieces}
     found = set(splits.shared_tunes(rolls["train"], rolls["test"]).tolist())
-    published = set(range(77)) - set(splits.jsb_clean_test().tolist())
+    published = set(range(77)) - set(splits.jsb_clean_test("jsb_quarter").tolist())
     assert published < found
     assert (len(published), len(found)) == (28, 42)
 

@@ -12,8 +12,8 @@ from bachkeras.data.pipeline import Corpus
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-NAMES = ("chorales", "chorales_8th", "chorales_16th", "jsb_quarter")
-DOWNLOADED = ("jsb_quarter",)
+NAMES = ("chorales", "chorales_8th", "chorales_16th", "jsb_quarter", "jsb_16th")
+DOWNLOADED = ("jsb_quarter", "jsb_16th")
 SPLITS = ("train", "validation", "test")
 
 

@@ -38,8 +38,8 @@ def describe(name: str, corpora: Mapping[str, Corpus], metadata: Mapping[str, in
     leak = splits.shared_tunes(rolls["train"], rolls["test"])
     text = f"leak: {len(leak)} of {len(rolls['test'])} test pieces share {splits.SHARED_RUN} melody notes in a row"
     yield f"{text} with a training piece, as their own grids have them"
-    if name == "jsb_quarter":
-        clean = splits.published_clean(piece["id"] for piece in corpora["test"].pieces)
+    if name in splits.BENCHMARKS:
+        clean = splits.published_clean(name, (piece["id"] for piece in corpora["test"].pieces))
         shared = len(set(clean) & set(leak.tolist()))
         yield f"published as clean: {len(clean)} test pieces; {shared} of them are among those {len(leak)}"
     yield f"sha256: {catalog.digest(list(corpora.values()))}"

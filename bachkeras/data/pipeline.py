@@ -13,9 +13,19 @@ import tensorflow as tf
 from bachkeras.music.pianoroll import KEYS
 from bachkeras.music.score import UNKNOWN_MODE, UNKNOWN_TONIC
 from bachkeras.music.timesteps import TIMESTEPS
+from bachkeras.music.voices import REST
 
 UNKNOWN = {"tonic": UNKNOWN_TONIC, "mode": UNKNOWN_MODE, "timestep": len(TIMESTEPS), "position": -1}
 """The value of each condition that says nothing."""
+
+
+FRAME_ARRAYS = {
+    "pianoroll": (np.float32, 0),
+    "onsets": (bool, False),
+    "voices": (np.int32, REST),
+    "voice_onsets": (bool, False),
+}
+"""What a piece has a row a frame of: dtype in a batch, and the value that says silence."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,8 +33,9 @@ class Corpus:
     """Pieces in memory.
 
     Attributes:
-        pieces: one mapping a piece, with the features of the TFDS builder: `pianoroll` bool `(time, 88)` and,
-            each optional, `timestep` (numerator, denominator), `tonic`, `mode`, `position` int `(time,)`, `id`.
+        pieces: one mapping a piece, with the features of the TFDS builder: `pianoroll` bool `(time, 88)` and, each
+            optional, `onsets` bool `(time, 88)`, `voices` int `(time, voices)`, 88 = rest, `voice_onsets` bool
+            `(time, voices)`, `timestep` (numerator, denominator), `tonic`, `mode`, `position` int `(time,)`, `id`.
         name: the corpus' name, '' for arrays of one's own.
         sounding_shift: semitones from the frames' pitches to the sounding ones.
     """
@@ -45,6 +56,18 @@ class Corpus:
     def polyphony(self) -> int:
         """The most notes that sound in one frame, at least 1."""
         return max([1, *(int(piece["pianoroll"].sum(-1).max(initial=0)) for piece in self.pieces)])
+
+    @property
+    def voices(self) -> int:
+        """The number of labelled voices, 0 where not all pieces have the same."""
+        numbers = {piece["voices"].shape[1] if "voices" in piece else 0 for piece in self.pieces}
+        return numbers.pop() if len(numbers) == 1 else 0
+
+    @property
+    def frame_arrays(self) -> list[str]:
+        """Which of `FRAME_ARRAYS` all pieces have."""
+        names = [name for name in FRAME_ARRAYS if all(name in piece for piece in self.pieces)]
+        return [name for name in names if self.voices or not name.startswith("voice")]
 
     def windows(
         self,
@@ -75,22 +98,24 @@ class Corpus:
         return Windows(self, window, transpose, untransposed, shuffle, seed)
 
 
-def from_arrays(pianorolls: Sequence[np.ndarray], **conditions: Sequence | int) -> Corpus:
+def from_arrays(pianorolls: Sequence[np.ndarray], **features: Sequence | int) -> Corpus:
     """A corpus of one's own arrays.
 
     Args:
         pianorolls: bool or 0/1 arrays `(time, 88)`, a list of them or one array `(pieces, time, 88)`.
-        **conditions: `tonic`, `mode`: a number for all or a list of one a piece; `timestep`: (numerator, denominator)
-            for all or a list of them; `position`: a list of one array `(time,)` a piece.
+        **features: `tonic`, `mode`: a number for all or a list of one a piece; `timestep`: (numerator, denominator)
+            for all or a list of them; `position`, `onsets`, `voices`, `voice_onsets`: a list of one array a piece, with
+            a row a frame, see `Corpus`.
 
     Raises:
-        ValueError: if an array or a condition has another shape, or there is no such condition.
+        ValueError: if an array or a feature has another shape, or there is no such feature.
     """
-    for name, value in conditions.items():
-        if name not in UNKNOWN:
-            raise ValueError(f"The conditions are {', '.join(UNKNOWN)}. Received: {name}={value}")
-        if name != "position" and np.ndim(value) == (1 if name == "timestep" else 0):
-            conditions[name] = [value] * len(pianorolls)
+    known = [*UNKNOWN, *(name for name in FRAME_ARRAYS if name != "pianoroll")]
+    for name, value in features.items():
+        if name not in known:
+            raise ValueError(f"The features are {', '.join(known)}. Received: {name}={value}")
+        if name in UNKNOWN and name != "position" and np.ndim(value) == (1 if name == "timestep" else 0):
+            features[name] = [value] * len(pianorolls)
         elif np.isscalar(value) or len(value) != len(pianorolls):
             raise ValueError(f"{name} needs a value for each of {len(pianorolls)} pieces. Received: {name}={value}")
     pieces = []
@@ -98,9 +123,10 @@ def from_arrays(pianorolls: Sequence[np.ndarray], **conditions: Sequence | int) 
         roll = np.asarray(roll)
         if roll.ndim != 2 or roll.shape[1] != KEYS:
             raise ValueError(f"A pianoroll is an array (time, {KEYS}). Received: pianorolls[{i}].shape={roll.shape}")
-        piece = {name: values[i] for name, values in conditions.items()}
-        if "position" in piece and np.shape(piece["position"]) != (len(roll),):
-            raise ValueError(f"position needs a number a frame. Received: position[{i}]={piece['position']}")
+        piece = {name: values[i] for name, values in features.items()}
+        for name in piece.keys() & {"position", *FRAME_ARRAYS}:
+            if len(np.asarray(piece[name])) != len(roll):
+                raise ValueError(f"{name} needs a row a frame, {len(roll)}. Received: {name}[{i}]={piece[name]}")
         pieces.append(piece | {"pianoroll": roll.astype(bool)})
     return Corpus(pieces)
 
@@ -119,9 +145,11 @@ class Windows:
     def batch(self, batch_size: int, *, first_epoch: int = 0) -> tf.data.Dataset:
         """A dataset of batches, for `fit`, `evaluate` and `predict`.
 
-        A batch is a dict: `pianoroll` float32 `(batch, time + 1, 88)`, the frame before the window first (zeros at a
-        piece's start); `mask` float32 `(batch, time)`, 0 where padded; `tonic`, `mode`, `timestep` int32 `(batch,)`;
-        `position` int32 `(batch, time)`. There is no y. Shuffled pieces come in batches of similar length.
+        A batch is a dict: `pianoroll` float32 `(batch, time + 1, 88)`, the frame before the window first (silence at a
+        piece's start); where all pieces have them, `onsets`, `voices` and `voice_onsets` with as many frames; `mask`
+        float32 `(batch, time)`, 0 where padded; `last` bool `(batch, time)`, true at a piece's last frame; `tonic`,
+        `mode`, `timestep` int32 `(batch,)`; `position` int32 `(batch, time)`. There is no y. Shuffled pieces come in
+        batches of similar length.
 
         Args:
             batch_size: examples in a batch; the last ones of an epoch may have fewer.
@@ -133,9 +161,15 @@ class Windows:
             raise ValueError(f"There are no pieces to cut windows from. Received: corpus={self.corpus.name!r}")
         epochs = itertools.count(first_epoch)
         time = self.window
+        frames = None if time is None else time + 1
+        columns = {"pianoroll": KEYS, "onsets": KEYS, "voices": self.corpus.voices, "voice_onsets": self.corpus.voices}
         signature = {
-            "pianoroll": tf.TensorSpec((None, None if time is None else time + 1, KEYS), tf.float32),
+            **{
+                name: tf.TensorSpec((None, frames, columns[name]), FRAME_ARRAYS[name][0])
+                for name in self.corpus.frame_arrays
+            },
             "mask": tf.TensorSpec((None, time), tf.float32),
+            "last": tf.TensorSpec((None, time), tf.bool),
             "position": tf.TensorSpec((None, time), tf.int32),
             **{name: tf.TensorSpec((None,), tf.int32) for name in ("tonic", "mode", "timestep")},
         }
@@ -184,16 +218,26 @@ class Windows:
     def _cut(self, example) -> dict[str, np.ndarray]:
         i, start, stop, semitones = example
         piece = self.corpus.pieces[i]
-        roll = piece["pianoroll"]
-        before = roll[start - 1 : start] if start else np.zeros((1, KEYS), bool)
+        frames = len(piece["pianoroll"])
         tonic = int(piece.get("tonic", UNKNOWN["tonic"]))
         return {
-            "pianoroll": np.roll(np.concatenate([before, roll[start:stop]]), semitones, axis=1),
+            **{name: _transposed(name, piece[name], start, stop, semitones) for name in self.corpus.frame_arrays},
+            "last": np.arange(start, stop) == frames - 1,
+            "position": np.broadcast_to(piece.get("position", UNKNOWN["position"]), frames)[start:stop],
             "tonic": tonic if tonic == UNKNOWN["tonic"] else (tonic + semitones) % 12,
             "mode": int(piece.get("mode", UNKNOWN["mode"])),
             "timestep": timestep_index(piece.get("timestep")),
-            "position": np.broadcast_to(piece.get("position", UNKNOWN["position"]), len(roll))[start:stop],
         }
+
+
+def _transposed(name: str, array: np.ndarray, start: int, stop: int, semitones: int) -> np.ndarray:
+    """One of `FRAME_ARRAYS` from the frame before `start` on, silence at a piece's beginning."""
+    dtype, silence = FRAME_ARRAYS[name]
+    before = array[start - 1 : start] if start else np.full((1, array.shape[1]), silence)
+    window = np.concatenate([before, array[start:stop]]).astype(dtype)
+    if name == "voices":
+        return np.where(window == REST, REST, window + semitones)
+    return window if name == "voice_onsets" else np.roll(window, semitones, axis=1)
 
 
 def timestep_index(timestep: Sequence[int] | Fraction | None) -> int:
@@ -208,15 +252,19 @@ def _stack(examples: list[dict], window: int | None) -> dict[str, np.ndarray]:
     """Examples of one batch, padded at the end to the window or to the longest."""
     lengths = [len(example["position"]) for example in examples]
     time = window or max(lengths)
-    batch = {
-        "pianoroll": np.zeros((len(examples), time + 1, KEYS), np.float32),
-        "mask": np.zeros((len(examples), time), np.float32),
-        "position": np.full((len(examples), time), UNKNOWN["position"], np.int32),
-    }
-    for i, (example, length) in enumerate(zip(examples, lengths, strict=True)):
-        batch["pianoroll"][i, : length + 1] = example["pianoroll"]
-        batch["mask"][i, :length] = 1
-        batch["position"][i, :length] = example["position"]
+    batch = {"mask": (np.arange(time) < np.array(lengths)[:, None]).astype(np.float32)}
+    padding = {name: silence for name, (_, silence) in FRAME_ARRAYS.items()}
+    padding |= {"last": False, "position": UNKNOWN["position"]}
+    for name in examples[0].keys() & padding.keys():
+        frames = time + 1 if name in FRAME_ARRAYS else time
+        batch[name] = np.stack([_padded(example[name], frames, padding[name]) for example in examples])
     for name in ("tonic", "mode", "timestep"):
         batch[name] = np.array([example[name] for example in examples], np.int32)
     return batch
+
+
+def _padded(array: np.ndarray, frames: int, value) -> np.ndarray:
+    """An array with a row a frame, filled up to `frames` rows."""
+    padded = np.full((frames, *array.shape[1:]), value, array.dtype)
+    padded[: len(array)] = array
+    return padded

@@ -19,7 +19,7 @@ from __future__ import annotations
 import collections
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -27,12 +27,18 @@ import numpy as np
 
 from bachkeras.data import chorales, parallel
 from bachkeras.music import pianoroll, voices
-from bachkeras.music.score import TICKS_PER_QUARTER, UNKNOWN_MODE
+from bachkeras.music.score import TICKS_PER_QUARTER, UNKNOWN_MODE, UNKNOWN_TONIC
 
 Example = dict[str, Any]
 
 JSB_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
-"""The splits as `jsb-chorales-quarter.json` names them, and as TFDS does."""
+"""The splits as the benchmark's files name them, and as TFDS does."""
+
+JSB_SILENCE = -1
+"""What `Jsb16thSeparated.json` has where a voice is silent."""
+
+JSB_16TH_BAR = 16
+"""Frames of a 4/4 bar in sixteenths."""
 
 
 def chorale_examples(ids: Iterable[str], timestep: Fraction | None) -> tuple[list[Example], dict[str, int]]:
@@ -92,22 +98,63 @@ def jsb_quarter_examples(text: str) -> dict[str, list[Example]]:
     Raises:
         ValueError: if the text is not that file.
     """
+    return _jsb_examples("jsb-chorales-quarter.json", text, _jsb_quarter_example)
+
+
+def jsb_16th_examples(text: str) -> dict[str, list[Example]]:
+    """The benchmark's pieces in sixteenths, four labelled voices in their own keys, never cleaned.
+
+    Neither keys nor onsets are known: a note begins where its voice had another pitch in the frame before. Nor are bar
+    lines: `position` counts sixteenths from the beginning, modulo a 4/4 bar, so that it is late by a piece's upbeat.
+
+    Args:
+        text: the content of `Jsb16thSeparated.json`.
+
+    Returns:
+        The examples of each split, see `jsb_quarter_examples`.
+
+    Raises:
+        ValueError: if the text is not that file.
+    """
+    return _jsb_examples("Jsb16thSeparated.json", text, _jsb_16th_example)
+
+
+def _jsb_examples(file: str, text: str, example: Callable[[str, list], Example]) -> dict[str, list[Example]]:
+    """The examples of each split of one of the benchmark's files, whose pieces are lists of frames of pitches."""
     try:
         content = json.loads(text)
         return {
-            split: [_jsb_example(f"{split}/{index:03}", chords) for index, chords in enumerate(content[key])]
+            split: [example(f"{split}/{index:03}", frames) for index, frames in enumerate(content[key])]
             for key, split in JSB_SPLITS.items()
         }
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"This is not jsb-chorales-quarter.json; fetch it again. Received: {error!r}") from error
+        raise ValueError(f"This is not {file}; fetch it again. Received: {error!r}") from error
 
 
-def _jsb_example(name: str, chords: list[list[int]]) -> Example:
+def _jsb_quarter_example(name: str, chords: list[list[int]]) -> Example:
     frames = np.zeros((len(chords), pianoroll.KEYS), bool)
     for frame, chord in zip(frames, chords, strict=True):
         frame[np.array(chord, int) - pianoroll.LOWEST] = True
     roll = pianoroll.Pianoroll(frames, Fraction(1), pianoroll.run_starts(frames))
     return _example(name, roll, tonic=0, mode=UNKNOWN_MODE)
+
+
+def _jsb_16th_example(name: str, frames: list[list[int]]) -> Example:
+    pitches = np.array(frames, np.int32).reshape(len(frames), len(voices.SATB))
+    columns = np.where(pitches == JSB_SILENCE, voices.REST, pitches - pianoroll.LOWEST)
+    score = voices.to_score(columns, None, Fraction(1, 4))
+    roll = pianoroll.from_score(score, Fraction(1, 4))
+    _, onsets = voices.from_score(score, Fraction(1, 4))
+    return _example(
+        name,
+        roll,
+        tonic=UNKNOWN_TONIC,
+        mode=UNKNOWN_MODE,
+        voices=columns,
+        voice_onsets=onsets,
+        position=np.arange(len(columns), dtype=np.int32) % JSB_16TH_BAR,
+        frames_per_bar=JSB_16TH_BAR,
+    )
 
 
 def _example(name: str, roll: pianoroll.Pianoroll, **features: Any) -> Example:

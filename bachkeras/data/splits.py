@@ -22,6 +22,10 @@ the steps of Jesu, der du meine Seele).
 """
 
 
+BENCHMARKS = ("jsb_quarter", "jsb_16th")
+"""Corpora that are a file of the JSB Chorales benchmark."""
+
+
 def melody(pianoroll: np.ndarray) -> np.ndarray:
     """The top note of every frame that sounds, int64 `(notes,)`, equal neighbours merged; of bool `(time, 88)`."""
     sounding = pianoroll[pianoroll.any(axis=1)]
@@ -97,13 +101,20 @@ def shared_tunes(
     return np.unique(np.array([index for index, _, _ in found], int))
 
 
-def jsb_clean_test() -> np.ndarray:
-    """Indices, int64 `(49,)`, of the JSB test pieces without a tune of the training split, as published (Khoo 2026)."""
-    text = importlib.resources.files("bachkeras.data").joinpath("jsb_clean_test.txt").read_text()
+def jsb_clean_test(corpus: str) -> np.ndarray:
+    """The JSB test pieces without a tune of the training split, as published (Khoo 2026).
+
+    Args:
+        corpus: one of `BENCHMARKS`; the benchmark's files have the pieces in different orders.
+
+    Returns:
+        Their places in the file's test split, int64 `(49,)`.
+    """
+    text = importlib.resources.files("bachkeras.data").joinpath(f"{corpus}_clean_test.txt").read_text()
     return np.loadtxt(text.splitlines(), dtype=int)
 
 
-def published_clean(ids: Iterable[str]) -> list[int]:
-    """Which of some JSB test pieces, by their ids as in 'test/012', are among `jsb_clean_test`: places in `ids`."""
-    numbers = set(jsb_clean_test().tolist())
+def published_clean(corpus: str, ids: Iterable[str]) -> list[int]:
+    """Which of some JSB test pieces, by their ids as in 'test/012', are in `jsb_clean_test`: places in `ids`."""
+    numbers = set(jsb_clean_test(corpus).tolist())
     return [place for place, name in enumerate(ids) if int(name.rpartition("/")[2]) in numbers]

@@ -13,10 +13,24 @@ from bachkeras.data import splits
 
 if TYPE_CHECKING:
     from bachkeras.data.pipeline import Corpus
+    from bachkeras.layers.frame import FrameDistribution
     from bachkeras.models.base import FrameModel
 
-PROTOCOLS = {"jsb_quarter": "Q88"}
-"""Corpora whose test split is a published benchmark. Elsewhere the protocol is the corpus' own name."""
+PROTOCOLS = {("jsb_quarter", "sets"): "Q88", ("jsb_16th", "voices"): "S16"}
+"""Published benchmarks, by corpus and by what is scored: the sets of notes of the frames, or the labelled voices."""
+
+
+def protocol(corpus: Corpus, frame: FrameDistribution | None = None) -> str:
+    """What a likelihood is of: a benchmark's name, or corpus and contents, "chorales, voices with onsets".
+
+    Args:
+        corpus: the pieces that are scored.
+        frame: the distribution that scores them; None: one over sets of notes.
+    """
+    contents = "voices" if frame is not None and frame.labelled else "sets"
+    if frame is not None and frame.onsets:
+        return f"{corpus.name}, {contents} with onsets"
+    return PROTOCOLS.get((corpus.name, contents), f"{corpus.name}, {contents}")
 
 
 def quoted(corpus: Corpus) -> Corpus:
@@ -25,27 +39,31 @@ def quoted(corpus: Corpus) -> Corpus:
     A key found by analysing a whole piece is knowledge of its future, so tonic and mode become unknown. Only the
     benchmark's own normalisation to C stays.
     """
-    if corpus.name in PROTOCOLS:
+    if corpus.name in splits.BENCHMARKS:
         return corpus
     hidden = ("tonic", "mode")
     pieces = [{key: value for key, value in piece.items() if key not in hidden} for piece in corpus.pieces]
     return dataclasses.replace(corpus, pieces=pieces)
 
 
-def log_probs(model: FrameModel, corpus: Corpus, batch_size: int = 16) -> np.ndarray:
-    """Log probability of each piece, whole, in nats: float64 `(pieces,)`. All frames count, the first included."""
+def log_probs(model: FrameModel, corpus: Corpus, batch_size: int = 16) -> dict[str, np.ndarray]:
+    """Log probabilities of each piece, whole, in nats: float64 `(pieces,)` each, as `FrameModel.log_probs` has them.
+
+    All frames count, the first included.
+    """
     batches = corpus.windows(None, shuffle=False).batch(batch_size)
-    log_p = np.concatenate([np.asarray(model.log_prob(batch), np.float64) for batch in batches])
-    if len(log_p) != len(corpus):
+    parts = [model.log_probs(batch) for batch in batches]
+    log_p = {name: np.concatenate([np.asarray(part[name], np.float64) for part in parts]) for name in parts[0]}
+    if len(log_p["frame"]) != len(corpus):
         raise ValueError(f"A piece without frames has no likelihood. Received: corpus={corpus.name!r}")
     return log_p
 
 
 def clean_pieces(corpus: Corpus) -> list[int] | None:
     """Indices of those of the benchmark's test pieces that were published as clean; None for other corpora."""
-    if corpus.name not in PROTOCOLS:
+    if corpus.name not in splits.BENCHMARKS:
         return None
-    return splits.published_clean(piece["id"] for piece in corpus.pieces)
+    return splits.published_clean(corpus.name, (piece["id"] for piece in corpus.pieces))
 
 
 def nats_per_frame(log_p: np.ndarray, corpus: Corpus, pieces: Sequence[int] | None = None) -> float | None:

@@ -7,47 +7,63 @@ import tensorflow as tf
 from bachkeras.layers.frame.base import END
 
 
-def write(model, conditions, primer, given, temperature, top_p, seed) -> tf.Tensor:
-    """Continue `primer` by as many frames as `given` has.
+def write(model, conditions, primer, given, until_end, temperature, top_p, seed) -> tuple[tf.Tensor, ...]:
+    """Continue `primer` by as many frames as `given` has, or until every piece is over.
 
     Graph code: everything is a tensor, the state has a fixed size, so a frame costs the same wherever it stands.
 
     Args:
-        model: has `frame` (a `FrameDistribution`), `start(conditions) -> state` and
-            `step(state, features) -> (context, state)`.
+        model: has `frame` (a `FrameDistribution`), `start(conditions) -> state`,
+            `step(state, features) -> (context, state)` and `ending` (an `Ending` or None).
         conditions: `tonic`, `mode`, `timestep` int32 `(count,)`; `position` int32 `(count, primer + length)`.
-        primer: int32 `(count, primer, voices)`, events to continue; may have no frames.
+        primer: events, int32, and onsets, bool, `(count, primer, voices)`, to continue; may have no frames.
         given: int32 `(count, length, voices)`, events to keep, -1 = free.
+        until_end: bool scalar, whether a piece is over where the model ends it.
         temperature: float32 scalar.
         top_p: float32 scalar.
         seed: int32 scalar.
 
     Returns:
-        int32 `(count, length, voices)`, the new events, without the primer.
+        Events int32 and onsets bool `(count, frames, voices)`, the new ones, without the primer, silent where a piece
+        is over; and int32 `(count,)`, the pieces' own frames.
     """
     frame = model.frame
-    silence = tf.fill(tf.shape(given[:, 0]), END)
+    *primer, given = (tf.ensure_shape(x, (None, None, frame.voices)) for x in (*primer, given))
+    count, length = tf.shape(given)[0], tf.shape(given)[1]
     state = model.start(conditions)
 
     def listen(t, last, state):
         _, state = model.step(state, frame.features(last))
-        return t + 1, primer[:, t], state
+        return t + 1, frame.follow(last, primer[0][:, t], primer[1][:, t]), state
 
-    _, last, state = tf.while_loop(lambda t, *_: t < tf.shape(primer)[1], listen, (0, silence, state))
-    length = tf.shape(given)[1]
-    written = tf.TensorArray(tf.int32, size=length, element_shape=given.shape[:1] + given.shape[2:])
+    _, last, state = tf.while_loop(lambda t, *_: t < tf.shape(primer[0])[1], listen, (0, frame.silence(count), state))
+    shape = given.shape[:1] + given.shape[2:]
+    written = [tf.TensorArray(dtype, size=length, element_shape=shape) for dtype in (tf.int32, tf.bool)]
+    lengths = tf.fill([count], length)
 
-    def emit(t, last, state, written):
+    def emit(t, last, state, written, lengths):
         context, state = model.step(state, frame.features(last))
         draw = frame.sample(
             context,
-            previous=last,
+            previous=last.events,
             given=given[:, t],
             temperature=temperature,
             top_p=top_p,
             seed=tf.stack([seed, t]),
         )
-        return t + 1, draw.events, state, written.write(t, draw.events)
+        now = frame.follow(last, draw.events, draw.onsets)
+        over = (lengths <= t)[:, None]
+        frames = (tf.where(over, END, now.events), now.onsets & ~over)
+        written = [array.write(t, x) for array, x in zip(written, frames, strict=True)]
+        if model.ending:
+            odds = model.ending(context, frame.features(now))
+            coin = tf.random.stateless_uniform([count], tf.random.experimental.stateless_fold_in([seed, t], 2))
+            ends = until_end & (coin < tf.sigmoid(odds))
+            lengths = tf.where(ends, tf.minimum(lengths, t + 1), lengths)
+        return t + 1, now, state, written, lengths
 
-    *_, written = tf.while_loop(lambda t, *_: t < length, emit, (0, last, state, written))
-    return tf.transpose(written.stack(), (1, 0, 2))
+    t, *_, written, lengths = tf.while_loop(
+        lambda t, *others: tf.reduce_any(others[-1] > t), emit, (0, last, state, written, lengths)
+    )
+    events, onsets = (tf.transpose(array.stack()[:t], (1, 0, 2)) for array in written)
+    return events, onsets, lengths

@@ -12,13 +12,16 @@ import tensorflow as tf
 
 from bachkeras.data.pipeline import UNKNOWN
 from bachkeras.generation import loop
+from bachkeras.layers.ending import Ending
 from bachkeras.layers.frame.base import FREE, FrameDistribution
 from bachkeras.music.pianoroll import KEYS
 
 _WRITE_SIGNATURE = (
     {name: tf.TensorSpec((None, None) if name == "position" else (None,), tf.int32) for name in UNKNOWN},
     tf.TensorSpec((None, None, None), tf.int32, "primer"),
+    tf.TensorSpec((None, None, None), tf.bool, "primer_onsets"),
     tf.TensorSpec((None, None, None), tf.int32, "given"),
+    tf.TensorSpec((), tf.bool, "until_end"),
     tf.TensorSpec((), tf.float32, "temperature"),
     tf.TensorSpec((), tf.float32, "top_p"),
     tf.TensorSpec((), tf.int32, "seed"),
@@ -29,16 +32,19 @@ _WRITE_SIGNATURE = (
 class FrameModel(keras.Model):
     """A model of music as a sequence of frames.
 
-    A subclass sets `frame` and answers `call(batch) -> (batch, time)`, the log probability of each frame. One that
-    writes frame by frame also has `start(conditions) -> state` and `step(state, features) -> (context, state)`.
+    A subclass sets `frame` and answers `call(batch)`. One that writes frame by frame also has
+    `start(conditions) -> state` and `step(state, features) -> (context, state)`.
 
     Attributes:
         frame: the `FrameDistribution` that the model ends in.
+        ending: the `Ending` that says after a frame whether it was the last, or None; with it comes a metric,
+            `ending_nats`.
         likelihood: "exact", "bound" or None.
         can_continue: whether `generate` takes a primer.
     """
 
     frame: FrameDistribution
+    ending: Ending | None = None
     likelihood: str | None = None
     can_continue = False
 
@@ -56,34 +62,57 @@ class FrameModel(keras.Model):
         """Create the weights. Keras's own way swallows an error here and goes on with random weights."""
         self.build(config["input_shape"])
 
+    def call(self, batch: Mapping[str, tf.Tensor], training=None) -> dict[str, tf.Tensor]:
+        """Log probabilities in nats, float32 `(batch, time)` each; the loss is minus their sum.
+
+        Args:
+            batch: see `Windows.batch`; the frame before the first one comes first.
+            training: whether to drop.
+
+        Returns:
+            `frame`: of what sounds in each frame. `ending`, where the model has one: of the piece going on after each
+            frame, or not.
+        """
+        raise NotImplementedError
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Masked mean of `-log p` over the frames of a batch, in nats, plus the layers' penalties.
 
-        The notes that do not fit the model's voices are counted in the metric `dropped_notes`.
+        The metric `nats_per_frame` has the frames alone, `ending_nats` the endings, a mean over the examples. The notes
+        that do not fit the model's voices are counted in `dropped_notes`.
         """
-        self.dropped_notes.update_state(self.frame.events(x["pianoroll"][:, 1:])[1])
+        self.dropped_notes.update_state(self.frame.events(x)[2][:, 1:])
         mask = tf.cast(x["mask"], tf.float32)
-        nll = -tf.cast(y_pred, tf.float32)
         # Flat: Keras would average over time first, and so weigh a frame by the length of its batch.
-        self.nats_per_frame.update_state(tf.reshape(nll, [-1]), sample_weight=tf.reshape(mask, [-1]))
+        self.nats_per_frame.update_state(tf.reshape(-y_pred["frame"], [-1]), sample_weight=tf.reshape(mask, [-1]))
+        if self.ending:
+            self.ending_nats.update_state(-tf.reduce_sum(y_pred["ending"] * mask, 1))
+        nll = -tf.add_n([tf.cast(term, tf.float32) for term in y_pred.values()])
         loss = tf.reduce_sum(nll * mask) / tf.maximum(tf.reduce_sum(mask), 1.0)
         return tf.add_n([loss, *(tf.cast(penalty, tf.float32) for penalty in self.losses)])
 
     def log_prob(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Log probability of each example, in nats, float32 `(batch,)`; padded frames do not count.
+        """Log probability of what sounds in each example, in nats, float32 `(batch,)`; padded frames do not count.
+
+        Where a piece ends is no part of it.
 
         Raises:
             ValueError: if a frame has more notes than the model has voices: of such a frame there is no likelihood.
         """
-        self._check_fit("batch", batch["pianoroll"])
-        return tf.reduce_sum(tf.cast(self(batch, training=False), tf.float32) * batch["mask"], axis=1)
+        return self.log_probs(batch)["frame"]
+
+    def log_probs(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What `call` returns, summed over the frames of each example: float32 `(batch,)` each; see `log_prob`."""
+        self._check_fit("batch", batch)
+        return {name: tf.reduce_sum(term * batch["mask"], 1) for name, term in self(batch, training=False).items()}
 
     def generate(
         self,
         count: int,
         length: int,
         *,
-        primer: np.ndarray | None = None,
+        until_end: bool = False,
+        primer: np.ndarray | Mapping[str, np.ndarray] | None = None,
         given: np.ndarray | None = None,
         conditions: Mapping[str, np.ndarray | int] | None = None,
         temperature: float = 1.0,
@@ -94,8 +123,11 @@ class FrameModel(keras.Model):
 
         Args:
             count: pieces to write.
-            length: frames of each.
-            primer: frames to continue, `(time, 88)` for all pieces or `(count, time, 88)`.
+            length: frames of each; with `until_end` the most.
+            until_end: stop a piece where the model ends it. Temperature and top_p do not act on that.
+            primer: frames to continue, for all pieces or with a dimension `count` in front: `(time, 88)`, or a mapping
+                with the arrays that the model reads, named as in a batch: `pianoroll` and `onsets` `(time, 88)`;
+                labelled: `voices` and `voice_onsets` `(time, voices)`, such as the events and onsets written here.
             given: int32 `(length, voices)` or `(count, length, voices)`, events to keep, -1 = free.
             conditions: `tonic`, `mode`, `timestep` (its place in `TIMESTEPS`): a number, or one a piece; `position`:
                 a number a frame, those of the primer first. What is left out is unknown.
@@ -104,10 +136,12 @@ class FrameModel(keras.Model):
             seed: the same seed gives the same music; None: a new one.
 
         Returns:
-            `pianoroll` bool `(count, length, 88)` and `events` int32 `(count, length, voices)`, without the primer.
+            `pianoroll` bool `(count, length, 88)` and `events` int32 `(count, length, voices)`, without the primer;
+            where they are modelled, `onsets` bool `(count, length, voices)`. With `until_end` the longest piece makes
+            the length, `lengths` int32 `(count,)` are the pieces' own, and after its end a piece is silent.
 
         Raises:
-            ValueError: if an argument is out of its range or has another shape.
+            ValueError: if an argument is out of its range or has another shape, or the model knows no ending.
         """
         if count < 1 or length < 1:
             raise ValueError(f"count and length are at least 1. Received: count={count}, length={length}")
@@ -115,6 +149,8 @@ class FrameModel(keras.Model):
             raise ValueError(
                 f"temperature is above 0, top_p in (0, 1]. Received: temperature={temperature}, top_p={top_p}"
             )
+        if until_end and not self.ending:
+            raise ValueError("This model was not trained to end a piece. Received: until_end=True")
         if seed is None:
             seed = secrets.randbits(31)
         if not 0 <= seed < 2**31:
@@ -124,11 +160,11 @@ class FrameModel(keras.Model):
             raise ValueError(f"The conditions are {', '.join(UNKNOWN)}. Received: {name}={conditions[name]}")
         if not self.built:
             self.build(None)
-        primer = self._primer(primer, count)
+        primer, primer_onsets = self._primer(primer, count)
         shape = (count, length, self.frame.voices)
         given = _broadcast("given", FREE if given is None else given, shape)
         self.frame.check_given(given)
-        events = self._write(
+        events, onsets, lengths = self._write(
             {
                 name: _broadcast(
                     name,
@@ -138,35 +174,51 @@ class FrameModel(keras.Model):
                 for name, unknown in UNKNOWN.items()
             },
             primer,
+            primer_onsets,
             given,
+            tf.constant(until_end),
             tf.constant(temperature, tf.float32),
             tf.constant(top_p, tf.float32),
             tf.constant(seed, tf.int32),
         )
-        return {"pianoroll": self.frame.pianoroll(events).numpy() > 0.5, "events": events.numpy()}
+        music = {"pianoroll": self.frame.pianoroll(events).numpy() > 0.5, "events": events.numpy()}
+        if self.frame.onsets:
+            music["onsets"] = onsets.numpy()
+        if until_end:
+            music["lengths"] = lengths.numpy()
+        return music
 
-    def _primer(self, primer, count) -> tf.Tensor:
-        """The primer's events, int32 `(count, time, voices)`."""
+    def _primer(self, primer, count) -> tuple[tf.Tensor, tf.Tensor]:
+        """The primer's events and onsets, int32 and bool `(count, time, voices)`."""
         if primer is None:
-            return tf.zeros((count, 0, self.frame.voices), tf.int32)
+            empty = tf.zeros((count, 0, self.frame.voices), tf.int32)
+            return empty, tf.cast(empty, tf.bool)
         if not self.can_continue:
             raise ValueError(f"{type(self).__name__} cannot continue a piece: leave the primer out.")
-        primer = np.asarray(primer) > 0.5
-        if primer.ndim not in (2, 3) or primer.shape[-1] != KEYS:
-            raise ValueError(f"A primer is (time, {KEYS}) or (count, time, {KEYS}). Received: shape={primer.shape}")
-        self._check_fit("primer", primer)
-        return self.frame.events(_broadcast("primer", primer, (count, *primer.shape[-2:])))[0]
+        arrays = dict(primer) if isinstance(primer, Mapping) else {"pianoroll": np.asarray(primer) > 0.5}
+        widths = {"pianoroll": KEYS, "onsets": KEYS, "voices": self.frame.voices, "voice_onsets": self.frame.voices}
+        for name, array in arrays.items():
+            array = np.asarray(array)
+            if name not in widths or array.ndim not in (2, 3) or array.shape[-1] != widths[name]:
+                raise ValueError(
+                    f"A primer is (time, {KEYS}) or (count, time, {KEYS}), or a mapping of {', '.join(widths)}. "
+                    f"Received: {name}.shape={array.shape}"
+                )
+            arrays[name] = _broadcast("primer", array, (count, *array.shape[-2:]))
+        self._check_fit("primer", arrays)
+        events, onsets, _ = self.frame.events(arrays)
+        return events, onsets
 
-    def _check_fit(self, name, pianoroll):
-        dropped = tf.reduce_sum(self.frame.events(pianoroll)[1])
+    def _check_fit(self, name, music):
+        dropped = tf.reduce_sum(self.frame.events(music)[2])
         if not tf.is_symbolic_tensor(dropped) and dropped:
             raise ValueError(
                 f"{int(dropped)} notes do not fit the model's {self.frame.voices} voices: give it a frame distribution "
                 f"with more. Received: {name}"
             )
 
-    def _write_graph(self, conditions, primer, given, temperature, top_p, seed):
-        return loop.write(self, conditions, primer, given, temperature, top_p, seed)
+    def _write_graph(self, conditions, primer, primer_onsets, given, until_end, temperature, top_p, seed):
+        return loop.write(self, conditions, (primer, primer_onsets), given, until_end, temperature, top_p, seed)
 
 
 def _broadcast(name: str, value, shape: tuple[int, ...]) -> tf.Tensor:

@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
+from bachkeras.layers.ending import Ending
 from bachkeras.layers.frame import ChainedVoices, FrameDistribution
+from bachkeras.layers.frame.base import Sounding
 from bachkeras.models.base import FrameModel
 
 
@@ -30,6 +32,7 @@ class LSTMAttention(FrameModel):
         frame_dropout: share of the past frame's features that training drops, so that the model does not lean on any.
         condition_dropout: share of the examples for which training makes a condition unknown, see `Conditions`.
         l2: L2 penalty of the core's kernels.
+        ending: whether the model also says after each frame whether the piece is over (`Ending`).
         frame: the frame distribution; None: `ChainedVoices()`, four voices.
     """
 
@@ -46,6 +49,7 @@ class LSTMAttention(FrameModel):
         frame_dropout: float = 0.0,
         condition_dropout: float = 0.1,
         l2: float = 0.0,
+        ending: bool = False,
         frame: FrameDistribution | None = None,
         **kwargs,
     ):
@@ -57,6 +61,9 @@ class LSTMAttention(FrameModel):
         )
         self.frame = ChainedVoices(dropout=dropout, dtype=policy, name="frame") if frame is None else frame
         self.frame_dropout = frame_dropout
+        if ending:
+            self.ending = Ending(dtype=policy, name="ending")
+            self.ending_nats = keras.metrics.Mean(name="ending_nats")
 
     def get_config(self):
         """Constructor arguments."""
@@ -66,6 +73,7 @@ class LSTMAttention(FrameModel):
             **{name: getattr(self.core, name) for name in names},
             "frame_dropout": self.frame_dropout,
             "condition_dropout": self.conditions.drop,
+            "ending": self.ending is not None,
             "frame": keras.saving.serialize_keras_object(self.frame),
         }
 
@@ -79,22 +87,20 @@ class LSTMAttention(FrameModel):
         self.core.build((None, None, self.frame.feature_size + self.conditions.size))
         if not self.frame.built:  # Keras restores a saved frame with its weights already made.
             self.frame.build((None, None, self.core.hidden))
+        if self.ending:
+            self.ending.build((None, None, self.core.hidden), (None, None, self.frame.feature_size))
         self.built = True
 
-    def call(self, batch: Mapping[str, tf.Tensor], training=None) -> tf.Tensor:
-        """Log probability of each frame, in nats.
-
-        Args:
-            batch: `pianoroll` `(batch, time + 1, 88)`, the frame before the first one first, and the conditions.
-            training: whether to drop.
-
-        Returns:
-            float32 `(batch, time)`.
-        """
-        events, _ = self.frame.events(batch["pianoroll"])
-        context = self.core(self._inputs(batch, events, training), training=training)
-        log_p = self.frame.log_prob(context, events[:, 1:], previous=events[:, :-1], training=training)
-        return tf.reduce_sum(log_p, axis=-1)
+    def call(self, batch: Mapping[str, tf.Tensor], training=None) -> dict[str, tf.Tensor]:
+        """Log probabilities of each frame, see `FrameModel.call`."""
+        sounding = self.frame.read(batch)
+        before, now = _frames(sounding, None, -1), _frames(sounding, 1, None)
+        context = self.core(self._inputs(batch, before, training), training=training)
+        log_p = self.frame.log_prob(context, now.events, now.onsets, previous=before.events, training=training)
+        terms = {"frame": tf.reduce_sum(log_p, axis=-1)}
+        if self.ending:
+            terms["ending"] = self.ending.log_prob(context, self.frame.features(now), batch["last"])
+        return terms
 
     def attention(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Attention weights `(batch, heads, time, time)`: row = the frame that looks, column = the frame seen."""
@@ -102,8 +108,8 @@ class LSTMAttention(FrameModel):
             raise ValueError("This model has no attention to look at. Received: attention_heads=0")
         if not self.built:
             self.build(None)
-        events, _ = self.frame.events(batch["pianoroll"])
-        return self.core.attention.attention_weights(self.core.recurrent(self._inputs(batch, events, training=False)))
+        before = _frames(self.frame.read(batch), None, -1)
+        return self.core.attention.attention_weights(self.core.recurrent(self._inputs(batch, before, training=False)))
 
     def start(self, conditions: Mapping[str, tf.Tensor]) -> dict:
         """The state before the first frame.
@@ -124,9 +130,14 @@ class LSTMAttention(FrameModel):
         context, core = self.core.step(inputs, state["core"])
         return context, {"core": core, "signal": state["signal"], "time": state["time"] + 1}
 
-    def _inputs(self, batch, events, training):
+    def _inputs(self, batch, before, training):
         """What the core reads: features of the frame before, conditions of the frame to come."""
-        features = tf.cast(self.frame.features(events[:, :-1]), self.compute_dtype)
+        features = tf.cast(self.frame.features(before), self.compute_dtype)
         if training and self.frame_dropout:
             features = tf.nn.dropout(features, self.frame_dropout)
         return tf.concat([features, self.conditions(batch, training=training)], -1)
+
+
+def _frames(sounding: Sounding, start: int | None, stop: int | None) -> Sounding:
+    """Some of the frames of `(batch, time, voices)`."""
+    return Sounding(*(x[:, start:stop] for x in sounding))

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,8 @@ def train(model_name: str, config: Config, out: Path, *, seed: int = 0, manual_d
         raise ValueError(f"There is {found} already: choose another directory. Received: out={str(out)!r}")
     keras.utils.set_random_seed(seed)
     corpora = {split: catalog.load(config.data.name, split, manual_dir=manual_dir) for split in catalog.SPLITS}
-    voices = max(corpus.polyphony for corpus in corpora.values())
     with _dtype_policy(config.training.precision):
-        model = make_model(model_name, config, voices)
+        model = make_model(model_name, config, corpora.values())
     with _directory(out):
         dropped = dropped_notes(model, corpora["train"])
         if dropped:
@@ -75,17 +74,21 @@ def train(model_name: str, config: Config, out: Path, *, seed: int = 0, manual_d
         rows = evaluate(model, out.name, corpora, minutes, seed)
         write_json(out / "evaluation.json", rows)
         print_rows(rows)
-        paths = samples.write(model, content, out / "samples", count=4, length=64, seed=seed)
+        paths = samples.write(model, content, out / "samples", count=4, length=None if model.ending else 64, seed=seed)
         print(f"New music: {', '.join(str(path) for path in paths)}")
 
 
-def make_model(name: str, config: Config, voices: int) -> keras.Model:
-    """The model of a configuration, for data with up to `voices` notes a frame."""
+def make_model(name: str, config: Config, corpora: Collection[Corpus]) -> keras.Model:
+    """The model of a configuration, with as many voices as the data have."""
     arguments = dict(config.frame)
     kind = arguments.pop("class", "ChainedVoices")
     if kind not in FRAMES:
         raise ValueError(f"The frame distributions are {', '.join(FRAMES)}. Received: class={kind!r}")
     if kind == "ChainedVoices":
+        labelled = arguments.get("labelled", False)
+        voices = min(corpus.voices for corpus in corpora) if labelled else max(corpus.polyphony for corpus in corpora)
+        if not voices:
+            raise ValueError(f"The corpus has no labelled voices. Received: labelled={labelled}")
         arguments.setdefault("voices", voices)
     try:
         model = MODELS[name](**config.model, frame=FRAMES[kind](**arguments))
@@ -129,10 +132,9 @@ def evaluate(model: keras.Model, name: str, corpora: dict[str, Corpus], minutes:
     test = likelihood.quoted(corpora["test"])
     trigram = likelihood.ChordTrigram([piece["pianoroll"] for piece in corpora["train"].pieces])
     floor = np.array([trigram.log_prob(piece["pianoroll"]).sum() for piece in test.pieces])
-    common = {"data": test.name, "protocol": likelihood.PROTOCOLS.get(test.name, test.name), "frames": test.frames}
     row = {
         "model": name,
-        **common,
+        **_scored(test, model.frame),
         "seed": seed,
         "parameters": model.count_params(),
         "train_minutes": round(minutes, 1),
@@ -141,13 +143,23 @@ def evaluate(model: keras.Model, name: str, corpora: dict[str, Corpus], minutes:
     if dropped:
         row |= {"likelihood": None, "notes": f"{dropped} notes of the test split do not fit the model's voices"}
     else:
-        row |= {"likelihood": model.likelihood, **_likelihoods(likelihood.log_probs(model, test), test)}
-    return [row, {"model": "chord trigram", **common, "likelihood": "exact", **_likelihoods(floor, test)}]
+        log_p = likelihood.log_probs(model, test)
+        row |= {"likelihood": model.likelihood, **_likelihoods(log_p["frame"], test)}
+        if model.frame.labelled:
+            row["test_nats_per_note"] = row["test_nats_per_frame"] / model.frame.voices
+        if "ending" in log_p:
+            row["test_ending_nats"] = float(-log_p["ending"].mean())
+    return [row, {"model": "chord trigram", **_scored(test), "likelihood": "exact", **_likelihoods(floor, test)}]
+
+
+def _scored(test: Corpus, frame: models.FrameDistribution | None = None) -> dict[str, Any]:
+    """What a row of evaluation.json is about."""
+    return {"data": test.name, "protocol": likelihood.protocol(test, frame), "frames": test.frames}
 
 
 def dropped_notes(model: keras.Model, corpus: Corpus) -> int:
     """Notes of a corpus that do not fit the model's voices."""
-    return sum(int(np.sum(model.frame.events(piece["pianoroll"])[1])) for piece in corpus.pieces)
+    return sum(int(np.sum(model.frame.events(piece)[2])) for piece in corpus.pieces)
 
 
 def load(path: str | os.PathLike) -> keras.Model:
@@ -232,6 +244,7 @@ def _card(model_name: str, config: Config, corpus: Corpus, seed: int) -> dict[st
         "seed": seed,
         "sounding_shift": corpus.sounding_shift,
         # What the corpus' pieces are like, so that new ones can be: setting, number of pieces.
+        "mean_length": corpus.frames / len(corpus),  # In frames.
         "settings": [[setting._asdict(), count] for setting, count in sorted(settings.items())],
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }

@@ -11,9 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bachkeras.data.pipeline import timestep_index
-from bachkeras.music import midi, pianoroll
+from bachkeras.layers.frame.base import END
+from bachkeras.music import midi, musicxml, pianoroll, render, voices
 from bachkeras.music.pianoroll import Pianoroll
 from bachkeras.music.score import MAJOR, MINOR, TONICS, UNKNOWN_MODE, UNKNOWN_TONIC, Key, Meter, Score
+
+
+LONGEST = 4
+"""A piece that the model does not end is cut after so many times the corpus' mean length."""
 
 
 class Setting(NamedTuple):
@@ -53,71 +58,111 @@ def write(
     folder: Path,
     *,
     count: int,
-    length: int,
+    length: int | None,
     seed: int,
     temperature: float = 1.0,
     top_p: float = 1.0,
     key: tuple[int, int] | None = None,
+    as_musicxml: bool = False,
 ) -> list[Path]:
     """Let a model write pieces, each in a setting drawn from those of the corpus that it was trained on.
 
     Args:
         model: a `FrameModel`.
         card: its run's config.json.
-        folder: where 001.mid, 002.mid ... go; it is made where it is not there.
+        folder: where 001.mid and its picture 001.png, 002.mid ... go; it is made where it is not there.
         count: number of pieces.
-        length: frames of each.
+        length: frames of each; None: until the model ends them, at most `LONGEST` times the corpus' mean.
         seed: same seed, same music.
         temperature: see `FrameModel.generate`.
         top_p: see `FrameModel.generate`.
         key: tonic and mode of all pieces as they sound; None: the settings' own.
+        as_musicxml: write 001.musicxml ... too.
 
     Returns:
-        The files.
+        The MIDI files.
 
     Raises:
-        ValueError: if the folder holds such files already, or the model was trained in no such key.
+        ValueError: if the folder holds such files already, or the model was trained in no such key, or knows no ending.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.glob("[0-9][0-9][0-9].mid"))):
         raise ValueError(f"There is music already: choose another folder. Received: out={str(folder)!r}")
+    pieces = compose(model, card, count=count, length=length, seed=seed, temperature=temperature, top_p=top_p, key=key)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{i:03}.mid" for i in range(1, count + 1)]
+    for path, (music, piece) in zip(paths, pieces, strict=True):
+        written = score(model.frame, music, piece, card["sounding_shift"], title=path.stem)
+        midi.write(path, written)
+        render.picture(path.with_suffix(".png"), written)
+        if as_musicxml:
+            musicxml.write(path.with_suffix(".musicxml"), written)
+    return paths
+
+
+def compose(
+    model,
+    card: Mapping[str, Any],
+    *,
+    count: int,
+    length: int | None,
+    seed: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    key: tuple[int, int] | None = None,
+) -> list[tuple[dict[str, np.ndarray], Setting]]:
+    """The pieces that `write` writes: what `FrameModel.generate` gives for each, up to its end, and its setting."""
+    if length is None and not model.ending:
+        raise ValueError("The model was not trained to end a piece: give a number of frames. Received: length='auto'")
     settings, pieces = zip(*card["settings"], strict=True)
     drawn = np.random.default_rng(seed).choice(len(settings), size=count, p=np.array(pieces) / sum(pieces))
     settings = [Setting(**settings[i]) for i in drawn]
-    shift = card["sounding_shift"]
     if key is not None:
         settings = [_in_key(s, key, card) for s in settings]
+    longest = length or round(LONGEST * card["mean_length"])
     music = model.generate(
         count,
-        length,
+        longest,
+        until_end=length is None,
         conditions={
             "tonic": [s.tonic for s in settings],
             "mode": [s.mode for s in settings],
             "timestep": [timestep_index(s.timestep) for s in settings],
-            "position": [_positions(s, length) for s in settings],
+            "position": [_positions(s, longest) for s in settings],
         },
         temperature=temperature,
         top_p=top_p,
         seed=seed,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{i:03}.mid" for i in range(1, count + 1)]
-    for path, frames, s in zip(paths, music["pianoroll"], settings, strict=True):
-        midi.write(path, score(frames, s, shift, title=f"{path.stem}"))
-    return paths
+    lengths = music.pop("lengths", [longest] * count)
+    return [({name: array[i, : lengths[i]] for name, array in music.items()}, s) for i, s in enumerate(settings)]
 
 
-def score(frames: np.ndarray, setting: Setting, shift: int, title: str = "") -> Score:
-    """Frames bool `(time, 88)` as a score in their setting, `shift` semitones from where they were written."""
+def score(frame, music: Mapping[str, np.ndarray], setting: Setting, shift: int, title: str = "") -> Score:
+    """A piece that a model wrote as a score in its setting, `shift` semitones from where it was written.
+
+    Args:
+        frame: the model's `FrameDistribution`.
+        music: `pianoroll`, `events` and, where modelled, `onsets`, as `FrameModel.generate` gives them for one piece.
+        setting: of the piece.
+        shift: semitones.
+        title: of the piece.
+    """
     known = setting.tonic != UNKNOWN_TONIC and setting.mode != UNKNOWN_MODE
     upbeat = (setting.frames_per_bar - setting.first) * pianoroll.ticks(setting.timestep)[0] if setting.first > 0 else 0
-    written = pianoroll.to_score(
-        Pianoroll(frames, setting.timestep),
-        part="Piano",
-        keys=[Key(0, setting.tonic, setting.mode)] if known else [],
-        meters=_meters(setting),
-        upbeat=upbeat,
-        title=title,
-    )
+    notation = {
+        "keys": [Key(0, setting.tonic, setting.mode)] if known else [],
+        "meters": _meters(setting),
+        "upbeat": upbeat,
+        "title": title,
+    }
+    onsets = music.get("onsets")
+    if frame.labelled:
+        names = voices.SATB if frame.voices == len(voices.SATB) else [f"Voice {k + 1}" for k in range(frame.voices)]
+        written = voices.to_score(music["events"], onsets, setting.timestep, names, **notation)
+    else:
+        struck = None if onsets is None else frame.pianoroll(np.where(onsets, music["events"], END)).numpy() > 0.5
+        roll = Pianoroll(music["pianoroll"], setting.timestep, struck)
+        written = pianoroll.to_score(roll, part="Piano", **notation)
     return written.transpose(shift)
 
 

@@ -14,10 +14,9 @@ import tensorflow_datasets.public_api as tfds
 from bachkeras.data import sources
 from bachkeras.music.pianoroll import KEYS
 
-JSB_QUARTER_URL = (
-    "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/"
-    "9a7f733ddb4ed91f48da64ac7f0f621c34aadd4d/jsb-chorales-quarter.json"
-)
+_JSB = "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/9a7f733ddb4ed91f48da64ac7f0f621c34aadd4d/"
+JSB_QUARTER_URL = _JSB + "jsb-chorales-quarter.json"
+JSB_16TH_URL = _JSB + "Jsb16thSeparated.json"
 JSB_QUARTER_SHIFT = -12
 """Semitones from the benchmark's pitches, key-normalised and an octave high, to where the chorales sound."""
 
@@ -27,7 +26,7 @@ class BachConfig(tfds.core.BuilderConfig):
     """A source and its grid.
 
     Attributes:
-        source: 'music21' or 'jsb'.
+        source: 'music21', 'jsb_quarter' or 'jsb_16th'.
         timestep: length of a frame in quarter lengths; None = each piece's most common note duration.
     """
 
@@ -38,15 +37,17 @@ class BachConfig(tfds.core.BuilderConfig):
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Builder of the `bach_multihot` data set."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "1.0.0": "The chorales of music21's corpus on three grids; the JSB benchmark's quarter-note file."
+        "1.0.0": "The chorales of music21's corpus on three grids; the JSB benchmark's quarter-note file.",
+        "1.1.0": "The JSB benchmark's sixteenth-note file, in four labelled voices.",
     }
     BUILDER_CONFIGS: ClassVar[list[BachConfig]] = [
         BachConfig(name="chorales", description="Each chorale in steps of its most common note duration."),
         BachConfig(name="chorales_8th", description="The chorales in eighths.", timestep=Fraction(1, 2)),
         BachConfig(name="chorales_16th", description="The chorales in sixteenths.", timestep=Fraction(1, 4)),
-        BachConfig(name="jsb_quarter", description="The JSB Chorales benchmark in quarters.", source="jsb"),
+        BachConfig(name="jsb_quarter", description="The JSB Chorales benchmark in quarters.", source="jsb_quarter"),
+        BachConfig(name="jsb_16th", description="The benchmark in sixteenths, voice by voice.", source="jsb_16th"),
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -72,9 +73,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        if self.builder_config.source == "jsb":
+        if self.builder_config.source == "jsb_quarter":
             self.info.metadata["sounding_shift"] = JSB_QUARTER_SHIFT
             examples = sources.jsb_quarter_examples(dl_manager.download(JSB_QUARTER_URL).read_text())
+        elif self.builder_config.source == "jsb_16th":
+            examples = sources.jsb_16th_examples(dl_manager.download(JSB_16TH_URL).read_text())
         else:
             examples = self._chorales()
         return {split: self._generate_examples(examples[split]) for split in ("train", "validation", "test")}

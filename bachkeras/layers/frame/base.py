@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import keras
@@ -11,7 +12,7 @@ import tensorflow as tf
 from bachkeras.music.pianoroll import KEYS
 
 END = KEYS
-"""The event after the last note of an unlabelled frame."""
+"""The event after the last note of an unlabelled frame; in a labelled voice, a rest."""
 
 FREE = -1
 """In `given`: this event is not given, draw it."""
@@ -20,13 +21,28 @@ FORBIDDEN = -1e9
 """Logit of what cannot be emitted; finite, so that no gradient is NaN."""
 
 
+class Sounding(NamedTuple):
+    """What sounds in a frame, and since when: all that a distribution asks of the past.
+
+    Attributes:
+        events: int32 `(..., voices)`.
+        onsets: bool `(..., voices)`, true where a note begins.
+        held: int32 `(..., voices)`, frames that each event has lasted, 1 where it begins.
+    """
+
+    events: tf.Tensor
+    onsets: tf.Tensor
+    held: tf.Tensor
+
+
 class Draw(NamedTuple):
     """A sampled frame.
 
     Attributes:
         events: int32 `(..., voices)`.
         onsets: bool `(..., voices)`, or None where onsets are not modelled.
-        log_q: float32 `(...)`, log probability with which the free events were drawn (temperature and top_p applied).
+        log_q: float32 `(...)`, log probability with which the free events, and all onsets, were drawn (temperature and
+            top_p applied).
         log_given: float32 `(...)`, log probability of the given events under the model itself (temperature 1).
     """
 
@@ -44,20 +60,36 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
     Attributes:
         voices: number of events in a frame.
         feature_size: last dimension of what `features` returns.
+        labelled: whether a column of events is a voice of its own, and not a rank among the notes of a frame.
+        onsets: whether a repeated note is told from a held one.
+        held: the longest length of an event that `features` tells apart, in frames; 0: none.
     """
 
     voices: int
     feature_size: int
+    labelled = False
+    onsets = False
+    held = 0
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a frame has to be followed through time to be understood."""
+        return self.onsets or self.held > 0
 
     @abc.abstractmethod
-    def events(self, pianoroll: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def events(self, music: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Turn frames into events.
 
         Args:
-            pianoroll: `(..., 88)`, multi-hot, any dtype.
+            music: a batch, or any part of one: `pianoroll` `(..., 88)`, multi-hot of any dtype, with `onsets`
+                `(..., 88)`; labelled: `voices` `(..., voices)` with `voice_onsets`. The onsets may be missing.
 
         Returns:
-            `(events, dropped)`: int32 `(..., voices)`, and int32 `(...)`, the notes that did not fit.
+            `(events, onsets, dropped)`: int32 and bool `(..., voices)`, and int32 `(...)`, the notes of the pianoroll
+            that did not fit. Without onsets in `music`, or in this distribution, all are false.
+
+        Raises:
+            ValueError: if `music` has not what it takes.
         """
 
     @abc.abstractmethod
@@ -65,8 +97,41 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         """Turn events `(..., voices)` into frames, float32 `(..., 88)`: the inverse of `events`."""
 
     @abc.abstractmethod
-    def features(self, events: tf.Tensor, onsets: tf.Tensor | None = None) -> tf.Tensor:
+    def features(self, sounding: Sounding) -> tf.Tensor:
         """What a model reads of a past frame: float32 `(..., feature_size)`."""
+
+    def read(self, music: Mapping[str, tf.Tensor]) -> Sounding:
+        """The frames of `music` `(batch, time, ...)`, see `events`, followed through time.
+
+        How long the first frame has lasted is not known: it counts as new.
+        """
+        events, onsets, _ = self.events(music)
+        first = Sounding(events[:, 0], onsets[:, 0], tf.ones_like(events[:, 0]))
+        if not self.remembers:
+            return Sounding(events, onsets, tf.ones_like(events))
+        later = tuple(tf.transpose(x[:, 1:], (1, 0, 2)) for x in (events, onsets))
+        later = tf.scan(lambda last, now: self.follow(last, *now), later, first)
+        return Sounding(
+            *(tf.concat([x[:, None], tf.transpose(y, (1, 0, 2))], 1) for x, y in zip(first, later, strict=True))
+        )
+
+    def silence(self, batch: tf.Tensor | int) -> Sounding:
+        """The frame before a piece."""
+        events = tf.fill([batch, self.voices], END)
+        return Sounding(events, tf.zeros_like(events, tf.bool), tf.ones_like(events))
+
+    def follow(self, last: Sounding, events: tf.Tensor, onsets: tf.Tensor | None) -> Sounding:
+        """The frame after `last`. A note that did not sound there begins, whatever `onsets` says."""
+        if onsets is None:
+            onsets = tf.zeros_like(events, tf.bool)
+        if not self.remembers:
+            return Sounding(events, onsets, tf.ones_like(events))
+        same = events[..., :, None] == last.events[..., None, :]
+        if self.labelled:
+            same &= tf.eye(self.voices, dtype=tf.bool)
+        held = tf.reduce_max(tf.where(same, last.held[..., None, :], 0), -1)
+        begins = (held == 0) | onsets
+        return Sounding(events, begins & (events != END), tf.where(begins, 1, held + 1))
 
     @abc.abstractmethod
     def log_prob(
@@ -104,7 +169,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         Args:
             context: `(..., C)`.
             previous: see `log_prob`.
-            given: int32 `(..., voices)`, events to keep; `FREE` (-1) = draw. Unlabelled: a prefix of the events.
+            given: int32 `(..., voices)`, events to keep; `FREE` (-1) = draw. Any of them when labelled, a prefix when not.
             temperature: divides the logits of each head; above 0.
             top_p: each head draws from its most probable events that together reach this probability, in (0, 1].
             seed: int32 `(2,)`, as `tf.random.stateless_*` take it. Same seed, same frame.
@@ -120,7 +185,8 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
             given: int32 `(..., voices)`; a symbolic tensor passes unchecked.
 
         Raises:
-            ValueError: if a value is no event and not `FREE`, the events do not descend, or they are no prefix.
+            ValueError: if a value is no event and not `FREE`; unlabelled: if the events do not descend, or are no
+                prefix.
         """
         if tf.is_symbolic_tensor(given):
             return
@@ -128,6 +194,8 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         above, below = given[..., :-1], given[..., 1:]
         if bool(tf.reduce_any((given < FREE) | (given > END))):
             problem = f"Given events are 0 to {END}, or {FREE} for a free one."
+        elif self.labelled:
+            return
         elif bool(tf.reduce_any((above == FREE) & (below != FREE))):
             problem = (
                 "Without labelled voices only a prefix of the events, from the highest note down, can be given: "

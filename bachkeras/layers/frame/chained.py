@@ -24,82 +24,130 @@ START = END + 1  # Stands before a frame's first event: it forbids nothing.
 
 @keras.saving.register_keras_serializable(package="bachkeras")
 class ChainedVoices(FrameDistribution):
-    """Softmax heads chained from the highest note down.
+    """Softmax heads chained from the highest note or voice down.
 
-    A frame is the set of its notes, emitted in descending order and closed by `END`. Head `k` sees the context and the
-    notes of heads `0..k-1`:
+    Head `k` sees the context and the events of heads `0..k-1`:
 
         h_k = gelu(W_k context + sum_{j<k} E_j[event_j])
         p(event_k = e | ...) = softmax(U_k h_k + b_k + motion_k(h_k)[e - previous_k] + spacing_k(h_k)[e - event_{k-1}])
 
-    over the 88 keys and `END`, where only keys below the last note, or `END`, are allowed. After `END` nothing but
-    `END` is allowed, so the frame's probability is the product over heads, and it sums to 1 over all sets of at most
-    `voices` notes. The chain rule over the notes of a frame is that of RNN-NADE (Boulanger-Lewandowski et al. 2012).
-    `motion` and `spacing` are linear in `h_k`, a number for each interval of at most `reach` semitones: a step is a
-    step in every key, which a softmax over 88 keys alone has to learn 88 times.
+    over the 88 keys and `END`. The chain rule over the notes of a frame is that of RNN-NADE (Boulanger-Lewandowski et
+    al. 2012). `motion` and `spacing` are linear in `h_k`, a number for each interval of at most `reach` semitones: a
+    step is a step in every key, which a softmax over 88 keys alone has to learn 88 times.
+
+    Unlabelled, a frame is the set of its notes, emitted in descending order and closed by `END`: only keys below the
+    last note, or `END`, are allowed, and after `END` nothing but `END`. So the frame's probability sums to 1 over all
+    sets of at most `voices` notes. Labelled, each head is a voice of its own, from the soprano down, and `END` its
+    rest: everything is allowed, unisons and crossings too.
+
+    With `onsets`, each note is followed by one Bernoulli, struck or held:
+
+        p(struck_k | ...) = sigmoid(u_k h_k + v_k[event_k])
+
+    where a note that did not sound in the frame before (labelled: in its voice) is struck. Later heads see it: their
+    `h` has the sum of `S_j struck_j` too.
 
     Args:
         voices: heads, the most notes a frame can hold.
         units: width of each head's hidden layer.
         reach: semitones up and down that motion and spacing know.
+        labelled: whether events are voices of their own.
+        onsets: whether a repeated note is told from a held one.
+        held: longest length of an event, in frames, that `features` tells apart; 0: none.
         dropout: share of the context and of the hidden layer that training drops.
     """
 
-    def __init__(self, voices: int = 4, units: int = 256, reach: int = 24, dropout: float = 0.0, **kwargs):
+    def __init__(
+        self,
+        voices: int = 4,
+        units: int = 256,
+        reach: int = 24,
+        labelled: bool = False,
+        onsets: bool = False,
+        held: int = 0,
+        dropout: float = 0.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if voices < 1 or voices > KEYS:
             raise ValueError(f"A frame has 1 to {KEYS} voices. Received: voices={voices}")
+        if held < 0:
+            raise ValueError(f"held is a number of frames, 0 or more. Received: held={held}")
         self.voices = voices
         self.units = units
         self.reach = reach
+        self.labelled = labelled
+        self.onsets = onsets
+        self.held = held
         self.dropout = dropout
-        self.feature_size = KEYS + voices * EVENTS
+        self.feature_size = KEYS + voices * (EVENTS + onsets + held)
         self.context_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.hidden_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, context_shape):
         """Create the heads for a context of `context_shape[-1]` numbers."""
-        size = context_shape[-1]
-        self.context_kernel = self.add_weight(name="context_kernel", shape=(size, self.voices * self.units))
-        self.context_bias = self.add_weight(name="context_bias", shape=(self.voices * self.units,), initializer="zeros")
-        self.emitted = self.add_weight(
-            name="emitted",
-            shape=(max(self.voices - 1, 1), EVENTS, self.units),
-            initializer=keras.initializers.RandomNormal(stddev=0.05),
-        )
+        size, voices, units = context_shape[-1], self.voices, self.units
+        small = keras.initializers.RandomNormal(stddev=0.05)
+        self.context_kernel = self.add_weight(name="context_kernel", shape=(size, voices * units))
+        self.context_bias = self.add_weight(name="context_bias", shape=(voices * units,), initializer="zeros")
+        self.emitted = self.add_weight(name="emitted", shape=(max(voices - 1, 1), EVENTS, units), initializer=small)
         self.head_kernel = self.add_weight(
             name="head_kernel",
-            shape=(self.voices, self.units, EVENTS),
-            initializer=keras.initializers.RandomNormal(stddev=self.units**-0.5),
+            shape=(voices, units, EVENTS),
+            initializer=keras.initializers.RandomNormal(stddev=units**-0.5),
         )
         # Motion first, then spacing; a row an interval, from -reach to reach.
         self.interval_kernel = self.add_weight(
-            name="interval_kernel", shape=(self.voices, self.units, 2 * (2 * self.reach + 1)), initializer="zeros"
+            name="interval_kernel", shape=(voices, units, 2 * (2 * self.reach + 1)), initializer="zeros"
         )
-        self.head_bias = self.add_weight(name="head_bias", shape=(self.voices, EVENTS), initializer="zeros")
+        self.head_bias = self.add_weight(name="head_bias", shape=(voices, EVENTS), initializer="zeros")
+        if self.onsets:
+            self.struck_kernel = self.add_weight(name="struck_kernel", shape=(voices, units, 1), initializer=small)
+            self.struck_bias = self.add_weight(name="struck_bias", shape=(voices, EVENTS), initializer="zeros")
+            self.struck = self.add_weight(name="struck", shape=(max(voices - 1, 1), units), initializer=small)
         super().build(context_shape)
 
     def get_config(self):
         """Constructor arguments."""
-        names = ("voices", "units", "reach", "dropout")
+        names = ("voices", "units", "reach", "labelled", "onsets", "held", "dropout")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
-    def events(self, pianoroll):
-        """See `FrameDistribution.events`: the highest `voices` notes, from the top, then `END`."""
-        return top_notes(pianoroll, self.voices)
+    def events(self, music):
+        """See `FrameDistribution.events`: the voices, or the highest `voices` notes from the top, then `END`."""
+        if not self.labelled:
+            events, dropped = top_notes(music["pianoroll"], self.voices)
+            struck = music.get("onsets")
+        elif "voices" in music:
+            events = tf.cast(music["voices"], tf.int32)
+            struck = music.get("voice_onsets")
+            dropped = _notes(music["pianoroll"]) - _notes(self.pianoroll(events)) if "pianoroll" in music else 0
+        else:
+            raise ValueError("Labelled voices are read from `voices`. Received: " + ", ".join(music))
+        if not self.onsets or struck is None:
+            return events, tf.zeros_like(events, tf.bool), dropped
+        if not self.labelled:
+            leading = events.shape.rank - 1
+            struck = tf.pad(tf.cast(struck, tf.bool), [[0, 0]] * leading + [[0, 1]])  # `END` is never struck.
+            struck = tf.gather(struck, events, axis=-1, batch_dims=leading)
+        return events, tf.cast(struck, tf.bool), dropped
 
     def pianoroll(self, events):
         """See `FrameDistribution.pianoroll`."""
         return multi_hot(events)
 
-    def features(self, events, onsets=None):
-        """The frame as multi-hot keys, and each voice, from the top, as one of the 89 events."""
-        voices = tf.one_hot(events, EVENTS)
-        flat = tf.reshape(voices, tf.concat([tf.shape(events)[:-1], [self.voices * EVENTS]], 0))
-        return tf.concat([self.pianoroll(events), flat], -1)
+    def features(self, sounding):
+        """The frame as multi-hot keys, each voice as one of the 89 events, and whether and since when it sounds."""
+        columns = [tf.one_hot(sounding.events, EVENTS)]
+        if self.onsets:
+            columns.append(tf.cast(sounding.onsets, tf.float32)[..., None])
+        if self.held:
+            columns.append(tf.one_hot(tf.minimum(sounding.held, self.held) - 1, self.held))
+        voices = tf.concat(columns, -1)
+        flat = tf.reshape(voices, tf.concat([tf.shape(voices)[:-2], [self.feature_size - KEYS]], 0))
+        return tf.concat([self.pianoroll(sounding.events), flat], -1)
 
     def log_prob(self, context, events, onsets=None, *, previous=None, training=None):
-        """See `FrameDistribution.log_prob`. Events after `END` have log probability 0."""
+        """See `FrameDistribution.log_prob`. Unlabelled events after `END` have log probability 0."""
         events = tf.cast(events, tf.int32)
         log_p = []
 
@@ -107,17 +155,23 @@ class ChainedVoices(FrameDistribution):
             log_p.append(_at(tf.nn.log_softmax(logits), events[..., k]))
             return tf.one_hot(events[..., k], EVENTS)
 
-        self._chain(context, previous, choose, training)
+        def strike(k, logits):
+            log_p[k] += _at(tf.nn.log_softmax(logits), tf.cast(onsets[..., k], tf.int32))
+            return onsets[..., k]
+
+        if self.onsets and onsets is None:
+            raise ValueError("This distribution tells repeated notes from held ones. Received: onsets=None")
+        self._chain(context, previous, choose, strike, training)
         return tf.stack(log_p, -1)
 
     def sample(self, context, *, previous=None, given=None, temperature=1.0, top_p=1.0, seed):
-        """See `FrameDistribution.sample`."""
+        """See `FrameDistribution.sample`. The onsets of given notes are drawn."""
         shape = tf.shape(context)[:-1]
         if given is None:
             given = tf.fill(tf.concat([shape, [self.voices]], 0), FREE)
         self.check_given(given)
-        noise = self._noise(shape, seed)
-        events, log_q, log_given = [], [], []
+        noise, coins = self._noise(shape, seed)
+        events, onsets, log_q, log_given = [], [], [], []
 
         def choose(k, logits):
             drawn_from = temper(logits, temperature, top_p)
@@ -128,12 +182,20 @@ class ChainedVoices(FrameDistribution):
             events.append(event)
             return tf.one_hot(event, EVENTS)
 
-        self._chain(context, previous, choose)
-        return Draw(tf.stack(events, -1), None, tf.add_n(log_q), tf.add_n(log_given))
+        def strike(k, logits):
+            drawn_from = temper(logits, temperature, top_p)
+            struck = tf.argmax(drawn_from + coins[..., k, :], -1, tf.int32)
+            log_q.append(_at(drawn_from, struck))
+            onsets.append(struck > 0)
+            return onsets[-1]
+
+        self._chain(context, previous, choose, strike)
+        struck = tf.stack(onsets, -1) if self.onsets else None
+        return Draw(tf.stack(events, -1), struck, tf.add_n(log_q), tf.add_n(log_given))
 
     def relaxed(self, context, *, previous=None, temperature=1.0, seed):
-        """See `FrameDistribution.relaxed`."""
-        noise = self._noise(tf.shape(context)[:-1], seed)
+        """See `FrameDistribution.relaxed`. Whether a note is struck is drawn, but no gradient passes through it."""
+        noise, coins = self._noise(tf.shape(context)[:-1], seed)
         notes = []
 
         def choose(k, logits):
@@ -143,10 +205,14 @@ class ChainedVoices(FrameDistribution):
             notes.append(event[..., :KEYS])
             return event
 
-        self._chain(context, previous, choose)
-        return tf.add_n(notes)
+        def strike(k, logits):
+            return tf.argmax(logits + coins[..., k, :], -1) > 0
 
-    def _chain(self, context, previous, choose, training=None):
+        self._chain(context, previous, choose, strike)
+        # Two labelled voices may sing one note.
+        return 1 - tf.reduce_prod(1 - tf.stack(notes), 0) if self.labelled else tf.add_n(notes)
+
+    def _chain(self, context, previous, choose, strike, training=None):
         """Walk the heads from the top note down.
 
         Args:
@@ -154,6 +220,8 @@ class ChainedVoices(FrameDistribution):
             previous: int32 `(..., voices)`, or None.
             choose: `choose(k, logits) -> event`: from head k's logits, float32 `(..., 89)` with the forbidden events at
                 -1e9, to the event it emits, one-hot `(..., 89)`.
+            strike: `strike(k, logits) -> struck`: from the logits of held and struck, float32 `(..., 2)`, to bool
+                `(...)`.
             training: whether to drop.
         """
         context = self.context_dropout(tf.convert_to_tensor(context), training=training)
@@ -169,10 +237,27 @@ class ChainedVoices(FrameDistribution):
                 logits += self._around(tf.cast(previous[..., k], tf.int32), motion)
             if k:
                 logits += self._around(last, spacing)
-            event = choose(k, tf.where(_allowed(last), logits, FORBIDDEN))
+            if not self.labelled:
+                logits = tf.where(_allowed(last), logits, FORBIDDEN)
+            event = choose(k, logits)
+            last = tf.argmax(event, -1, tf.int32)
+            if self.onsets:
+                struck = strike(k, self._struck_logits(k, head, last, previous))
             if k < self.voices - 1:
-                last = tf.argmax(event, -1, tf.int32)
                 before += _linear(tf.cast(event, context.dtype), self.emitted[k])
+                if self.onsets:
+                    before += tf.cast(struck, context.dtype)[..., None] * tf.cast(self.struck[k], context.dtype)
+
+    def _struck_logits(self, k, head, event, previous):
+        """Logits of held and struck, float32 `(..., 2)`; what cannot be is at -1e9."""
+        struck = tf.cast(_linear(head, self.struck_kernel[k])[..., 0], tf.float32)
+        struck += tf.gather(tf.cast(self.struck_bias[k], tf.float32), event)
+        held = tf.zeros_like(struck)
+        rests = event == END
+        if previous is not None:
+            earlier = tf.cast(previous[..., k : k + 1] if self.labelled else previous, tf.int32)
+            held = tf.where(tf.reduce_any(earlier == event[..., None], -1) | rests, held, FORBIDDEN)
+        return tf.stack([held, tf.where(rests, FORBIDDEN, struck)], -1)
 
     def _around(self, centre, values):
         """Values by interval, `(..., 2 reach + 1)`, as logits by event, `(..., 89)`, around the notes `centre`.
@@ -185,7 +270,15 @@ class ChainedVoices(FrameDistribution):
         return tf.where(inside, tf.gather(values, place, axis=-1, batch_dims=centre.shape.rank), 0.0)
 
     def _noise(self, shape, seed):
-        return gumbel(tf.concat([shape, [self.voices, EVENTS]], 0), seed)
+        """Gumbel noise for the events, `(..., voices, 89)`, and for held or struck, `(..., voices, 2)`."""
+        events = gumbel(tf.concat([shape, [self.voices, EVENTS]], 0), seed)
+        coins = gumbel(tf.concat([shape, [self.voices, 2]], 0), tf.random.experimental.stateless_fold_in(seed, 1))
+        return events, coins
+
+
+def _notes(pianoroll: tf.Tensor) -> tf.Tensor:
+    """Notes in each frame, int32 `(...)`."""
+    return tf.reduce_sum(tf.cast(tf.cast(pianoroll, tf.float32) > 0.5, tf.int32), -1)
 
 
 def _linear(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

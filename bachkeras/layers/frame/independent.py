@@ -37,17 +37,18 @@ class IndependentNotes(FrameDistribution):
         """Constructor arguments."""
         return {**super().get_config(), "dropout": self.dropout}
 
-    def events(self, pianoroll):
+    def events(self, music):
         """See `FrameDistribution.events`: all notes, from the top, then `END`."""
-        return top_notes(pianoroll, self.voices)
+        events, dropped = top_notes(music["pianoroll"], self.voices)
+        return events, tf.zeros_like(events, tf.bool), dropped
 
     def pianoroll(self, events):
         """See `FrameDistribution.pianoroll`."""
         return multi_hot(events)
 
-    def features(self, events, onsets=None):
+    def features(self, sounding):
         """The frame as multi-hot keys."""
-        return self.pianoroll(events)
+        return self.pianoroll(sounding.events)
 
     def call(self, context, training=None):
         """Log probabilities that each key is silent, sounds: float32 `(..., 88, 2)`."""
@@ -74,7 +75,7 @@ class IndependentNotes(FrameDistribution):
         log_q = tf.where(sounds, drawn_from[..., 1], drawn_from[..., 0])
         log_given = tf.where(sounds, log_p[..., 1], log_p[..., 0])
         return Draw(
-            self.events(sounds)[0],
+            top_notes(sounds, self.voices)[0],
             None,
             tf.reduce_sum(tf.where(settled, 0.0, log_q), -1),
             tf.reduce_sum(tf.where(settled, log_given, 0.0), -1),
