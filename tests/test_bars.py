@@ -68,5 +68,5 @@ def test_beats(meter, upbeat, wanted):
 
 @pytest.mark.parametrize("meter", [(0, 4), (4, 0), (-3, 4)])
 def test_a_meter_has_beats(meter):
-    with pytest.raises(ValueError, match="A meter needs beats. Received: meters="):
+    with pytest.raises(ValueError, match=r"A meter needs beats\. Received: meters="):
         bars(score(4, meters=(Meter(0, *meter),)))
