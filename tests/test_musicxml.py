@@ -305,6 +305,14 @@ def test_a_part_of_one_note_at_a_time_is_one_staff(tmp_path):
     assert [(part.partName, measures(part)[0].clef.sign) for part in parts] == [("Cello", "F"), ("Flute", "G")]
 
 
+def test_twenty_parts_share_fifteen_channels(tmp_path, capfd):
+    before = score(*[(i, i + 1, 40 + i, i) for i in range(20)], parts=tuple(f"Part {i}" for i in range(20)))
+    assert_same_notes(written(before, tmp_path), before)
+    channels = [int(channel.text) for channel in xml(tmp_path).iter("midi-channel")]
+    assert channels == [*range(1, 10), *range(11, 17), *range(1, 6)]
+    assert capfd.readouterr() == ("", "")
+
+
 # The file.
 
 

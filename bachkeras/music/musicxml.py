@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from bachkeras.music import files, notation, spelling
 from bachkeras.music.bars import Bar, bars
+from bachkeras.music.midi import PERCUSSION
 from bachkeras.music.notation import FINEST, Piece, Staff
 from bachkeras.music.score import MINOR, Key, Score, Tempo
 from bachkeras.music.voices import SATB
@@ -100,6 +101,7 @@ def _instrument(part: int, name: str) -> instrument.Instrument:
     if made.midiProgram is None:
         made.midiProgram = 0
     made.partId, made.instrumentId = f"P{part + 1}", f"I{part + 1}"
+    made.midiChannel = part  # Its own, as music21 wants it; `_without_defaults` makes it one of sixteen.
     return made
 
 
@@ -217,12 +219,18 @@ def _groups(staves: Sequence[Staff], parts: Sequence[stream.Part], score: Score)
 
 
 def _without_defaults(root: ElementTree.Element) -> None:
-    """Takes out what music21 makes up: today's date, itself as the composer and a title where there is none."""
+    """Takes out what music21 makes up: today's date, itself as the composer and a title where there is none.
+
+    Parts share the fifteen MIDI channels of pitches, as in `midi.write`.
+    """
     identification = root.find("identification")
     for creator in identification.findall("creator"):
         identification.remove(creator)
     encoding = identification.find("encoding")
     encoding.remove(encoding.find("encoding-date"))
+    for channel in root.iter("midi-channel"):
+        number = (int(channel.text) - 1) % 15
+        channel.text = str(number + 1 + (number >= PERCUSSION))
     if root.find("work") is None:
         root.remove(root.find("movement-title"))
 
