@@ -9,14 +9,15 @@ from bachkeras.music.score import MAJOR, MINOR, NOTE, Key, Meter, Score
 
 
 def test_notes_are_sorted_by_start_part_and_descending_pitch():
-    score = Score(np.array([(480, 960, 60, 0), (0, 480, 60, 1), (0, 480, 60, 0), (0, 480, 64, 0)], NOTE))
+    notes = [(480, 960, 60, 0), (0, 480, 60, 1), (0, 480, 60, 0), (0, 480, 64, 0)]
+    score = Score(np.array(notes, NOTE), parts=("Soprano", "Alto"))
     assert score.notes.tolist() == [(0, 480, 64, 0), (0, 480, 60, 0), (0, 480, 60, 1), (480, 960, 60, 0)]
 
 
 def test_a_score_lasts_at_least_as_long_as_its_notes():
     notes = np.array([(0, 480, 60, 0)], NOTE)
-    assert Score(notes, end=100).end == 480
-    assert Score(notes, end=960).end == 960
+    assert Score(notes, end=100, parts=("",)).end == 480
+    assert Score(notes, end=960, parts=("",)).end == 960
     assert Score(notes[:0]).end == 0
 
 
@@ -32,7 +33,13 @@ def test_transposition_moves_notes_and_keys_and_nothing_else():
 @pytest.mark.parametrize("semitones", [-61, 68])
 def test_transposition_never_leaves_midi(semitones):
     with pytest.raises(ValueError, match=f"Received: semitones={semitones}"):
-        Score(np.array([(0, 480, 60, 0)], NOTE)).transpose(semitones)
+        Score(np.array([(0, 480, 60, 0)], NOTE), parts=("",)).transpose(semitones)
+
+
+@pytest.mark.parametrize(("part", "parts"), [(0, ()), (2, ("Soprano", "Alto")), (-1, ("Soprano", "Alto"))])
+def test_every_note_is_in_a_part(part, parts):
+    with pytest.raises(ValueError, match=f"Received: part={part} with parts="):
+        Score(np.array([(0, 480, 60, part)], NOTE), parts=parts)
 
 
 def test_a_bar_is_as_long_as_its_meter_says():

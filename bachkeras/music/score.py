@@ -63,6 +63,9 @@ class Score:
         tempos: tempos by tick; empty where unknown.
         upbeat: ticks before the first bar line; 0 where the piece starts with a full bar.
         title: '' where unknown.
+
+    Raises:
+        ValueError: if a note belongs to none of the parts.
     """
 
     notes: np.ndarray
@@ -77,6 +80,10 @@ class Score:
 
     def __post_init__(self):
         notes = np.asarray(self.notes, dtype=NOTE)
+        stray = (notes["part"] < 0) | (notes["part"] >= len(self.parts))
+        if stray.any():
+            part = int(notes["part"][stray][0])
+            raise ValueError(f"A note needs a part to be in. Received: {part=} with parts={self.parts}")
         order = np.lexsort((-notes["pitch"], notes["part"], notes["start"]))
         object.__setattr__(self, "notes", notes[order])
         object.__setattr__(self, "end", max(int(self.end), int(notes["end"].max(initial=0))))
