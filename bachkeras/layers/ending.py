@@ -8,7 +8,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="bachkeras")
 class Ending(keras.layers.Layer):
-    """A Bernoulli after each frame, from what was known before it and the frame itself:
+    """A Bernoulli after each frame, from what was known before it and the frame itself.
 
         p(last_t | x_{<=t}) = sigmoid(w gelu(W [context_t, features_t] + b) + c)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import mido
 import numpy as np
 
+from bachkeras.music import files
 from bachkeras.music.score import MINOR, NOTE, Key, Meter, Score, Tempo
 
 QUARTERS_PER_MINUTE = 80.0
@@ -89,12 +90,7 @@ def write(path: str | os.PathLike, score: Score, program: int = 0) -> None:
         _encode(score, program).save(file=file)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise MidiError(f"Cannot write the score as MIDI: {error}. Received: path={str(path)!r}") from error
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(file.getvalue())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    files.replace(path, file.getvalue())
 
 
 @dataclasses.dataclass

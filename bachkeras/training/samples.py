@@ -16,7 +16,6 @@ from bachkeras.music import midi, musicxml, pianoroll, render, voices
 from bachkeras.music.pianoroll import Pianoroll
 from bachkeras.music.score import MAJOR, MINOR, TONICS, UNKNOWN_MODE, UNKNOWN_TONIC, Key, Meter, Score
 
-
 LONGEST = 4
 """A piece that the model does not end is cut after so many times the corpus' mean length."""
 

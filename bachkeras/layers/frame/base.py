@@ -169,7 +169,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         Args:
             context: `(..., C)`.
             previous: see `log_prob`.
-            given: int32 `(..., voices)`, events to keep; `FREE` (-1) = draw. Any of them when labelled, a prefix when not.
+            given: int32 `(..., voices)`, events to keep, `FREE` (-1) = draw; any of them when labelled, else a prefix.
             temperature: divides the logits of each head; above 0.
             top_p: each head draws from its most probable events that together reach this probability, in (0, 1].
             seed: int32 `(2,)`, as `tf.random.stateless_*` take it. Same seed, same frame.
