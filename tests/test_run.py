@@ -169,12 +169,11 @@ def test_a_run_of_another_format_is_refused(finished, tmp_path):
         bachkeras.load(tmp_path)
 
 
-def test_a_run_that_fails_leaves_nothing(corpora, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
-    monkeypatch.setattr(run, "fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_a_run_without_data_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "load", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        run.train("lstm-attention", SMALL, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+        run.train("lstm-attention", SMALL, tmp_path / "runs" / "first")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_broken_off_keeps_its_best_model(corpora, tmp_path, monkeypatch, capsys):
@@ -189,7 +188,7 @@ def test_a_run_broken_off_keeps_its_best_model(corpora, tmp_path, monkeypatch, c
     assert told.err == "bachkeras: interrupted\n"
     assert bachkeras.load(tmp_path / "run").built
     assert cli.main(command) == 2
-    assert "perhaps an unfinished run, already" in capsys.readouterr().err
+    assert "There is an unfinished run already: go on with it by --resume" in capsys.readouterr().err
 
 
 def test_notes_that_do_not_fit_forbid_a_figure(corpora):
