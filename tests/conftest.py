@@ -12,6 +12,8 @@ import bach_multihot
 import numpy as np
 import pytest
 
+from bachkeras.data import catalog
+from bachkeras.data.pipeline import Corpus
 from bachkeras.music.pianoroll import KEYS
 
 
@@ -26,11 +28,37 @@ def chorale_like(random: np.random.Generator, frames: int, voices: int = 4) -> n
     return roll
 
 
-@pytest.fixture(scope="session")
-def rolls() -> list[np.ndarray]:
+def short_pieces(voices: int = 4) -> list[np.ndarray]:
     """Pieces of 5 to 24 frames."""
     random = np.random.default_rng(0)
-    return [chorale_like(random, int(random.integers(5, 25))) for _ in range(12)]
+    return [chorale_like(random, int(random.integers(5, 25)), voices) for _ in range(12)]
+
+
+def small_corpora(name: str = "chorales", voices: int = 4) -> dict[str, Corpus]:
+    """Three splits of one corpus, every piece in D minor, in eighths, 4/4."""
+    pieces = [
+        {
+            "id": "x",
+            "pianoroll": roll,
+            "timestep": np.array([1, 2], np.int32),
+            "tonic": np.int32(2),
+            "mode": np.int32(1),
+            "position": np.arange(len(roll), dtype=np.int32) % 8,
+            "frames_per_bar": np.int32(8),
+        }
+        for roll in short_pieces(voices)
+    ]
+    return {split: Corpus(pieces[i::3], name) for i, split in enumerate(catalog.SPLITS)}
+
+
+@pytest.fixture(scope="session")
+def rolls() -> list[np.ndarray]:
+    return short_pieces()
+
+
+@pytest.fixture(scope="session")
+def corpora() -> dict[str, Corpus]:
+    return small_corpora()
 
 
 @pytest.fixture(scope="session")

@@ -26,24 +26,6 @@ SMALL = config.from_dict(
 
 
 @pytest.fixture(scope="module")
-def corpora(rolls):
-    """Three splits of one corpus, every piece in D minor, in eighths, 4/4."""
-    return {split: Corpus([piece(roll) for roll in rolls[i::3]], "chorales") for i, split in enumerate(catalog.SPLITS)}
-
-
-def piece(roll):
-    return {
-        "id": "x",
-        "pianoroll": roll,
-        "timestep": np.array([1, 2], np.int32),
-        "tonic": np.int32(2),
-        "mode": np.int32(1),
-        "position": np.arange(len(roll), dtype=np.int32) % 8,
-        "frames_per_bar": np.int32(8),
-    }
-
-
-@pytest.fixture(scope="module")
 def finished(corpora, tmp_path_factory):
     """A run that went to its end."""
     with pytest.MonkeyPatch.context() as patch:

@@ -44,8 +44,8 @@ class Keep(keras.callbacks.Callback):
         row = {"epoch": epoch, "seconds": round(time.monotonic() - self.began, 1)}
         row |= {name: float(value) for name, value in logs.items()}
         with interrupt.held():
+            checkpoint.write(self.out / checkpoint.NAME, self.model, Progress([*self.progress.rows, row]))
             self.progress.rows.append(row)
-            checkpoint.write(self.out / checkpoint.NAME, self.model, self.progress)
             self._publish()
         if self.progress.over(self.epochs, self.patience):
             self.model.stop_training = True

@@ -350,12 +350,12 @@ def _breaking_off(out: Path, model_name: str, model: keras.Model, progress: Prog
             shutil.rmtree(out)
             raise
         with interrupt.held():
-            kept = "no epoch is complete yet"
-            if progress.rows:
+            kept = "no model is saved yet"
+            if progress.rows and (out / "model.keras").exists():
                 kept = f"the best model so far is in {out}"
             elif isinstance(error, KeyboardInterrupt):
                 callbacks.save(model, out)
-                kept = f"the first epoch was not over, the model as it is now is in {out}"
+                kept = f"the first epoch was not over, so the model as it is now is in {out}"
             command = shlex.join(["bachkeras", "train", model_name, "--out", str(out), "--resume"])
             print(f"Broken off: {kept}. Go on with: {command}")
         raise
