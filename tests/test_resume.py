@@ -168,8 +168,11 @@ def test_what_a_killed_process_left_is_removed(unbroken, tmp_path, toml, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     (out / ".unfinished.model.keras").mkdir()
     (out / ".unfinished.model.keras" / "tmp123").write_text("half a file")
+    (tmp_path / ".unfinished.run").mkdir()  # Just after it was made.
+    monkeypatch.chdir(out)
     with pytest.raises(Broken):
-        run.resume(out)
+        run.resume(Path("."))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert sorted(path.name for path in out.iterdir()) == [checkpoint.NAME, "config.json"]
 
 
@@ -401,20 +404,24 @@ def test_killed_at_any_moment_it_becomes_the_same_run(toml, tmp_path):
     assert process.returncode == 0, told
     whole = time.monotonic() - began
     random = np.random.default_rng(0)
-    out, kills = tmp_path / "out", 0
+    runs, kills = [tmp_path / "0"], 0
     for i in range(10):
-        process = tiny(*command, str(out), "--resume")
+        process = tiny(*command, str(runs[-1]), "--resume")
         time.sleep(whole * (0.3 + 0.7 * (i + random.random()) / 10))
-        kills += process.poll() is None
+        finished = process.poll() == 0
         process.kill()
         assert "Traceback" not in process.communicate()[1]
-        assert not out.exists() or run.card(out)["seed"] == 0
-    process = tiny(*command, str(out), "--resume")
+        assert not runs[-1].exists() or run.card(runs[-1])["seed"] == 0
+        if finished:
+            runs.append(tmp_path / str(i + 1))
+        kills += not finished
+    process = tiny(*command, str(runs[-1]), "--resume")
     told = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert kills >= 5
-    assert {path.name for path in tmp_path.iterdir()} == {"out", "unbroken"}
-    check_same(out, tmp_path / "unbroken")
+    assert {path.name for path in tmp_path.iterdir()} == {"unbroken", *(out.name for out in runs)}
+    for out in runs:
+        check_same(out, tmp_path / "unbroken")
 
 
 @pytest.mark.slow

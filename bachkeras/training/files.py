@@ -37,7 +37,9 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed process was making in a folder."""
+    """Remove what a killed process was making in a folder, or where it made the folder itself."""
+    folder = folder.resolve()
+    shutil.rmtree(folder.with_name(f"{UNFINISHED}{folder.name}"), ignore_errors=True)
     for path in folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(path)
 

@@ -135,7 +135,7 @@ def _go_on(out: Path, model: keras.Model, progress: Progress, corpora: dict[str,
         minutes = progress.seconds / 60
         model = keras.saving.load_model(out / "model.keras")
         print(f"Best epoch {progress.best_epoch + 1}; {minutes:.1f} minutes.")
-        rows = evaluate(model, out.name, corpora, minutes, seed, content["trained_on"])
+        rows = evaluate(model, out.absolute().name, corpora, minutes, seed, content["trained_on"])
         write_json(out / "evaluation.json", rows)
         print_rows(rows)
         if not (out / "samples").exists():
@@ -350,6 +350,8 @@ def _breaking_off(out: Path, model_name: str, model: keras.Model, progress: Prog
             shutil.rmtree(out)
             raise
         with interrupt.held():
+            if sys.stdout.isatty():
+                print()  # Keras's progress bar ends in the middle of a line.
             kept = "no model is saved yet"
             if progress.rows and (out / "model.keras").exists():
                 kept = f"the best model so far is in {out}"
