@@ -13,6 +13,6 @@ __getattr__, __dir__, __all__ = lazy(
         "data": "bachkeras.data",
         "models": "bachkeras.models",
         "music": "bachkeras.music",
-        "load": "bachkeras.training.run",
+        "load": "bachkeras.training.directory",
     },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import secrets
 import sys
 import time
@@ -52,26 +53,36 @@ def _data_info(arguments) -> None:
 
 
 def _train(arguments) -> None:
-    import dataclasses
+    from bachkeras.training import directory, interrupt, run
+    from bachkeras.training.request import Request
 
-    from bachkeras.training import config, run
-
-    chosen = config.read(arguments.model, arguments.config)
-    if arguments.data:
-        chosen = dataclasses.replace(chosen, data=dataclasses.replace(chosen.data, name=arguments.data))
-    if arguments.epochs is not None:
-        chosen = dataclasses.replace(chosen, training=dataclasses.replace(chosen.training, epochs=arguments.epochs))
+    given = vars(arguments)
+    request = Request(**{field.name: given[field.name] for field in dataclasses.fields(Request)})
     out = arguments.out or Path("runs") / f"{arguments.model}-{time.strftime('%Y%m%d-%H%M%S')}"
-    run.train(arguments.model, chosen, out, seed=arguments.seed, manual_dir=arguments.manual_dir)
+    if arguments.resume and not arguments.out:
+        raise ValueError("--resume goes on with the run that --out names. Received: out=None")
+    with interrupt.enabled():
+        if arguments.resume and out.exists():
+            request.check(directory.card(out))
+            run.resume(out, manual_dir=arguments.manual_dir)
+        else:
+            run.train(
+                request.model,
+                request.configuration(),
+                out,
+                seed=request.seed or 0,
+                init=request.init,
+                manual_dir=arguments.manual_dir,
+            )
 
 
 def _generate(arguments) -> None:
-    from bachkeras.training import run, samples
+    from bachkeras.training import directory, samples
 
-    card = run.card(arguments.model)
+    card = directory.card(arguments.model)
     key = samples.parse_key(arguments.key) if arguments.key else None
     seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
-    model = run.load(arguments.model)
+    model = directory.load(arguments.model)
     length = arguments.length or ("auto" if model.ending else 64)
     paths = samples.write(
         model,
@@ -106,12 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model, score it, write four pieces")
     train.add_argument("model", metavar="MODEL", help="lstm-attention")
     train.add_argument("--data", metavar="NAME", help="the corpus; else the configuration's")
-    train.add_argument(
-        "--config", default="default", metavar="NAME_OR_FILE", help="a named configuration or a TOML file"
-    )
+    train.add_argument("--config", metavar="NAME_OR_FILE", help="a named configuration or a TOML file (default)")
+    train.add_argument("--init", type=Path, metavar="RUN", help="train the model of this run further")
     train.add_argument("--out", type=Path, metavar="RUN", help="the new run directory (runs/MODEL-date-time)")
+    train.add_argument("--resume", action="store_true", help="go on with RUN where it broke off, if it is there")
     train.add_argument("--epochs", type=_positive, metavar="N", help="instead of the configuration's")
-    train.add_argument("--seed", type=_seed, default=0, metavar="S", help="of weights, data order, samples (0)")
+    train.add_argument("--seed", type=_seed, metavar="S", help="of weights, data order, samples (0)")
     _manual_dir(train)
     train.set_defaults(run=_train)
 

@@ -12,7 +12,9 @@ import bach_multihot
 import numpy as np
 import pytest
 
-from bachkeras.music.pianoroll import KEYS
+from bachkeras.data import catalog
+from bachkeras.data.pipeline import Corpus
+from bachkeras.music.pianoroll import KEYS, run_starts
 from bachkeras.music.voices import REST
 
 
@@ -27,11 +29,46 @@ def chorale_like(random: np.random.Generator, frames: int, voices: int = 4) -> n
     return roll
 
 
-@pytest.fixture(scope="session")
-def rolls() -> list[np.ndarray]:
+def short_pieces(voices: int = 4) -> list[np.ndarray]:
     """Pieces of 5 to 24 frames."""
     random = np.random.default_rng(0)
-    return [chorale_like(random, int(random.integers(5, 25))) for _ in range(12)]
+    return [chorale_like(random, int(random.integers(5, 25)), voices) for _ in range(12)]
+
+
+def by_rank(roll: np.ndarray, voices: int) -> np.ndarray:
+    """The notes of each frame from the top, then rests, int32 (frames, voices)."""
+    ranked = -np.sort(-np.where(roll, np.arange(1, KEYS + 1), 0), axis=1)[:, :voices]
+    return np.where(ranked > 0, ranked - 1, REST).astype(np.int32)
+
+
+def small_corpora(name: str = "chorales", voices: int = 4) -> dict[str, Corpus]:
+    """Three splits of one corpus, every piece in D minor, in eighths, 4/4; its voices are the notes by rank."""
+    pieces = [
+        {
+            "id": "x",
+            "pianoroll": roll,
+            "onsets": run_starts(roll),
+            "voices": (columns := by_rank(roll, voices)),
+            "voice_onsets": (columns != REST) & (np.diff(columns, axis=0, prepend=-1) != 0),
+            "timestep": np.array([1, 2], np.int32),
+            "tonic": np.int32(2),
+            "mode": np.int32(1),
+            "position": np.arange(len(roll), dtype=np.int32) % 8,
+            "frames_per_bar": np.int32(8),
+        }
+        for roll in short_pieces(voices)
+    ]
+    return {split: Corpus(pieces[i::3], name) for i, split in enumerate(catalog.SPLITS)}
+
+
+@pytest.fixture(scope="session")
+def rolls() -> list[np.ndarray]:
+    return short_pieces()
+
+
+@pytest.fixture(scope="session")
+def corpora() -> dict[str, Corpus]:
+    return small_corpora()
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,20 @@
 
 import csv
 import json
+from fractions import Fraction
 
 import keras
+import music21
 import numpy as np
 import pytest
 
 import bachkeras
 from bachkeras import cli
 from bachkeras.data import catalog
-from bachkeras.data.pipeline import Corpus
-from bachkeras.music import midi, pianoroll
-from bachkeras.training import config, run, samples
+from bachkeras.data.pipeline import Corpus, from_arrays
+from bachkeras.layers.frame import ChainedVoices
+from bachkeras.music import midi, pianoroll, voices
+from bachkeras.training import config, directory, figures, run, samples
 from bachkeras.training.samples import Setting
 
 SMALL = config.from_dict(
@@ -23,24 +26,6 @@ SMALL = config.from_dict(
         "training": {"epochs": 2},
     }
 )
-
-
-@pytest.fixture(scope="module")
-def corpora(rolls):
-    """Three splits of one corpus, every piece in D minor, in eighths, 4/4."""
-    return {split: Corpus([piece(roll) for roll in rolls[i::3]], "chorales") for i, split in enumerate(catalog.SPLITS)}
-
-
-def piece(roll):
-    return {
-        "id": "x",
-        "pianoroll": roll,
-        "timestep": np.array([1, 2], np.int32),
-        "tonic": np.int32(2),
-        "mode": np.int32(1),
-        "position": np.arange(len(roll), dtype=np.int32) % 8,
-        "frames_per_bar": np.int32(8),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +54,7 @@ def test_a_run_holds_what_the_readme_says(finished, corpora):
     assert (row["model"], row["likelihood"], row["frames"]) == ("first", "exact", corpora["test"].frames)
     assert trigram["model"] == "chord trigram"
     card = json.loads((finished / "config.json").read_text())
-    assert card["format"] == run.FORMAT
+    assert card["format"] == directory.FORMAT
     assert config.from_dict(card["config"]) == SMALL
 
 
@@ -86,7 +71,7 @@ def test_the_saved_model_gives_the_figure(finished, corpora):
 
 def test_the_first_samples_are_four_chorales(finished):
     paths = sorted((finished / "samples").iterdir())
-    assert [path.name for path in paths] == ["001.mid", "002.mid", "003.mid", "004.mid"]
+    assert [path.name for path in paths] == [f"00{i}.{kind}" for i in range(1, 5) for kind in ("mid", "png")]
     score = midi.read(paths[0])
     assert score.end == 64 * 240
     assert [(key.tonic, key.mode) for key in score.keys] == [(2, 1)]
@@ -94,7 +79,7 @@ def test_the_first_samples_are_four_chorales(finished):
 
 
 def test_written_files_hold_what_the_model_wrote(finished, tmp_path):
-    model, card = run.load(finished), run.card(finished)
+    model, card = directory.load(finished), directory.card(finished)
     (path,) = samples.write(model, card, tmp_path, count=1, length=20, seed=5)
     music = model.generate(
         1, 20, seed=5, conditions={"tonic": 2, "mode": 1, "timestep": 4, "position": np.arange(20) % 8}
@@ -169,17 +154,16 @@ def test_a_run_of_another_format_is_refused(finished, tmp_path):
         bachkeras.load(tmp_path)
 
 
-def test_a_run_that_fails_leaves_nothing(corpora, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
-    monkeypatch.setattr(run, "fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_a_run_without_data_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "load", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        run.train("lstm-attention", SMALL, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+        run.train("lstm-attention", SMALL, tmp_path / "runs" / "first")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_broken_off_keeps_its_best_model(corpora, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
-    monkeypatch.setattr(run, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(figures, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     command = ["train", "lstm-attention", "--config", str(tmp_path / "small.toml"), "--out", str(tmp_path / "run")]
     text = "[model]\nhidden = 8\nattention_heads = 2\n[frame]\nunits = 8\n[training]\nepochs = 1\n"
     (tmp_path / "small.toml").write_text(text)
@@ -189,12 +173,15 @@ def test_a_run_broken_off_keeps_its_best_model(corpora, tmp_path, monkeypatch, c
     assert told.err == "bachkeras: interrupted\n"
     assert bachkeras.load(tmp_path / "run").built
     assert cli.main(command) == 2
-    assert "perhaps an unfinished run, already" in capsys.readouterr().err
+    assert "There is an unfinished run already: go on with it by --resume" in capsys.readouterr().err
 
 
 def test_notes_that_do_not_fit_forbid_a_figure(corpora):
-    model = run.make_model("lstm-attention", SMALL, voices=2)
-    row, _ = run.evaluate(model, "narrow", corpora, minutes=1.0, seed=0)
+    sections = SMALL.to_dict()
+    sections["frame"] |= {"voices": 2}
+    model = run.make_model("lstm-attention", config.from_dict(sections), corpora.values())
+    card = {"trained_on": ["chorales"], "seed": 0}
+    row, _ = figures.evaluate(model, "narrow", card, corpora, minutes=1.0)
     assert row["likelihood"] is None
     assert "notes of the test split do not fit" in row["notes"]
     assert "test_nats_per_frame" not in row
@@ -229,15 +216,85 @@ def test_training_stops_where_it_no_longer_helps(corpora, tmp_path, monkeypatch)
         ({"frame": {"class": "LSTMAttention"}}, "Received: class='LSTMAttention'"),
     ],
 )
-def test_a_configuration_that_does_not_fit_says_so(sections, message):
+def test_a_configuration_that_does_not_fit_says_so(corpora, sections, message):
     with pytest.raises(ValueError, match=message):
-        run.make_model("lstm-attention", config.from_dict(sections), voices=4)
+        run.make_model("lstm-attention", config.from_dict(sections), corpora.values())
+
+
+def test_labelled_voices_need_a_corpus_that_has_them(rolls):
+    sections = {"frame": {"labelled": True}}
+    with pytest.raises(ValueError, match="no labelled voices"):
+        run.make_model("lstm-attention", config.from_dict(sections), [from_arrays(rolls)])
+
+
+@pytest.fixture(scope="module")
+def sung(corpora, tmp_path_factory):
+    """A run of labelled voices with onsets and an ending."""
+    sections = SMALL.to_dict()
+    sections["model"] |= {"ending": True}
+    sections["frame"] |= {"labelled": True, "onsets": True, "held": 4}
+    sections["data"] |= {"window": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
+        out = tmp_path_factory.mktemp("runs") / "sung"
+        run.train("lstm-attention", config.from_dict(sections), out, seed=1)
+    return out
+
+
+def test_figures_of_voices_and_endings(sung, corpora):
+    row, trigram = json.loads((sung / "evaluation.json").read_text())
+    assert row["protocol"] == "chorales, voices with onsets"
+    assert trigram["protocol"] == "chorales, sets"
+    assert row["test_nats_per_note"] == pytest.approx(row["test_nats_per_frame"] / 4)
+    assert row["test_ending_nats_per_piece"] > 0
+    found = row["endings"]
+    assert found["samples"] == len(corpora["test"])
+    assert 0 <= found["on_tonic"] <= 1
+    assert found["real_mean_frames"] == pytest.approx(corpora["test"].frames / len(corpora["test"]))
+    (last,) = csv.DictReader((sung / "history.csv").read_text().splitlines()[::2])
+    assert float(last["val_ending_nats"]) > 0
+
+
+def test_written_voices_are_heard_as_they_were_written(sung, tmp_path):
+    """Each voice in its part, repeated notes struck again, held ones not: MIDI and MusicXML."""
+    model, card = directory.load(sung), directory.card(sung)
+    (path,) = samples.write(model, card, tmp_path, count=1, length=40, seed=3, as_musicxml=True)
+    music = model.generate(
+        1, 40, seed=3, conditions={"tonic": 2, "mode": 1, "timestep": 4, "position": np.arange(40) % 8}
+    )
+    events, onsets = music["events"][0], music["onsets"][0]
+    again = onsets[1:] & (events[1:] == events[:-1])
+    assert again.any()
+    assert (~onsets[1:] & (events[1:] == events[:-1]) & (events[1:] != 88)).any()
+    written = midi.read(path)
+    parts = [voices.SATB.index(name) for name in written.parts]
+    assert written.parts == tuple(voices.SATB[k] for k in range(4) if (events[:, k] != 88).any())
+    read, struck = voices.from_score(written, Fraction(1, 2))
+    np.testing.assert_array_equal(read, events[: len(read), parts])
+    np.testing.assert_array_equal(struck, onsets[: len(read), parts])
+    strokes = sum(
+        len(note.pitches) for note in music21.converter.parse(path.with_suffix(".musicxml")).flatten().stripTies().notes
+    )
+    assert strokes == onsets.sum()
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".mid", ".musicxml", ".png"]
+
+
+def test_length_auto_needs_an_ending(finished, sung, tmp_path, capsys):
+    assert (
+        cli.main(["generate", "--model", str(sung), "--count", "3", "--seed", "2", "--out", str(tmp_path / "a")]) == 0
+    )
+    ends = {midi.read(path).end for path in (tmp_path / "a").glob("*.mid")}
+    assert max(ends) <= 240 * samples.longest(directory.card(sung))
+    command = ["generate", "--model", str(finished), "--length", "auto", "--out", str(tmp_path / "b")]
+    assert cli.main(command) == 2
+    assert "not trained to end a piece" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
 
 
 def test_an_upbeat_is_written_before_the_first_bar():
     frames = np.zeros((5, 88), bool)
     frames[:, 40] = True
-    score = samples.score(frames, Setting(2, 1, 1, 2, 8, 6), -12)
+    score = samples.score(ChainedVoices(), {"pianoroll": frames}, Setting(2, 1, 1, 2, 8, 6), -12)
     assert score.upbeat == 2 * 240
     assert score.keys[0].tonic == 2 - 12 + 12
     assert score.notes["pitch"].tolist() == [40 + 21 - 12]
@@ -265,6 +322,7 @@ def test_names_of_keys(text, key):
 
 @pytest.mark.parametrize(("frames", "meter"), [(8, (4, 4)), (6, (3, 4)), (3, (3, 8)), (0, None)])
 def test_bars_have_time_signatures(frames, meter):
-    score = samples.score(np.zeros((8, 88), bool), Setting(12, 2, 1, 2, frames, 0), 0)
+    music = {"pianoroll": np.zeros((8, 88), bool)}
+    score = samples.score(ChainedVoices(), music, Setting(12, 2, 1, 2, frames, 0), 0)
     assert [(m.numerator, m.denominator) for m in score.meters] == ([meter] if meter else [])
     assert score.keys == ()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +45,19 @@ def quoted(corpus: Corpus) -> Corpus:
     hidden = ("tonic", "mode")
     pieces = [{key: value for key, value in piece.items() if key not in hidden} for piece in corpus.pieces]
     return dataclasses.replace(corpus, pieces=pieces)
+
+
+def may_share_tunes(trained_on: Iterable[str], test: str) -> list[str]:
+    """Those corpora whose training pieces may share tunes with a corpus' test split: a likelihood there is no figure.
+
+    A corpus' own splits share none by its protocol. All `chorales*` have one table of splits, and what shares a tune
+    with a benchmark test piece is in its test split. (A name with a separator is a user's folder.)
+
+    Args:
+        trained_on: corpora whose training split a model's weights have seen.
+        test: the corpus of the test split.
+    """
+    return [name for name in trained_on if name != test and not (name.startswith("chorales") and os.sep not in name)]
 
 
 def log_probs(model: FrameModel, corpus: Corpus, batch_size: int = 16) -> dict[str, np.ndarray]:

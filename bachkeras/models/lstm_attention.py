@@ -61,6 +61,7 @@ class LSTMAttention(FrameModel):
         )
         self.frame = ChainedVoices(dropout=dropout, dtype=policy, name="frame") if frame is None else frame
         self.frame_dropout = frame_dropout
+        self.feature_dropout = keras.layers.Dropout(frame_dropout, dtype=policy)
         if ending:
             self.ending = Ending(dtype=policy, name="ending")
             self.ending_nats = keras.metrics.Mean(name="ending_nats")
@@ -133,8 +134,7 @@ class LSTMAttention(FrameModel):
     def _inputs(self, batch, before, training):
         """What the core reads: features of the frame before, conditions of the frame to come."""
         features = tf.cast(self.frame.features(before), self.compute_dtype)
-        if training and self.frame_dropout:
-            features = tf.nn.dropout(features, self.frame_dropout)
+        features = self.feature_dropout(features, training=training)
         return tf.concat([features, self.conditions(batch, training=training)], -1)
 
 

@@ -1,58 +1,111 @@
-"""What happens between epochs: the best model is kept, the curves are written, the terminal shows a line."""
+"""What happens between epochs: a checkpoint, the best model, the curves."""
 
 from __future__ import annotations
 
 import csv
-import os
+import shutil
 import time
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
-MONITOR = "val_nats_per_frame"
-"""What chooses the best model."""
+from bachkeras.training import checkpoint, files, interrupt
+from bachkeras.training.checkpoint import Progress
 
 
-class SaveBest(keras.callbacks.Callback):
-    """Keeps the model with the lowest `val_nats_per_frame` in `path`, whole at every moment."""
+class Keep(keras.callbacks.Callback):
+    """After each epoch: the checkpoint first, then the files that are made from it.
 
-    def __init__(self, path: Path):
+    A process that is killed in between loses nothing: the next one publishes what the checkpoint says.
+
+    Args:
+        out: the run directory.
+        progress: the epochs before; it grows.
+        epochs: when training ends.
+        patience: it ends earlier after so many epochs without a better one; 0: never.
+    """
+
+    def __init__(self, out: Path, progress: Progress, epochs: int, patience: int):
         super().__init__()
-        self.path = path
-        self.best = float("inf")
-        self.best_epoch = -1
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Save, where this epoch is the best so far."""
-        value = logs[MONITOR]
-        if value < self.best:
-            self.best, self.best_epoch = value, epoch
-            unfinished = self.path.with_name(f".unfinished.{self.path.name}")
-            try:
-                self.model.save(unfinished)
-                os.replace(unfinished, self.path)
-            finally:
-                unfinished.unlink(missing_ok=True)
-
-
-class History(keras.callbacks.Callback):
-    """A row an epoch in a CSV file: epoch, seconds since the start, the logs."""
-
-    def __init__(self, path: Path):
-        super().__init__()
-        self.path = path
+        self.out = out
+        self.progress = progress
+        self.epochs = epochs
+        self.patience = patience
 
     def on_train_begin(self, logs=None):
-        """Start the clock."""
-        self.began = time.monotonic()
-        self.columns = None
+        """Start the clock where it stopped."""
+        self.began = time.monotonic() - self.progress.seconds
+        with interrupt.held():
+            self._publish()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Append the epoch."""
-        row = {"epoch": epoch, "seconds": round(time.monotonic() - self.began, 1), **logs}
-        with open(self.path, "a", newline="") as file:
-            writer = csv.DictWriter(file, self.columns or list(row))
-            if self.columns is None:
+        """Keep the epoch, and end training where it no longer helps."""
+        row = {"epoch": epoch, "seconds": round(time.monotonic() - self.began, 1)}
+        row |= {name: float(value) for name, value in logs.items()}
+        with interrupt.held():
+            checkpoint.write(self.out / checkpoint.NAME, self.model, Progress([*self.progress.rows, row]))
+            self.progress.rows.append(row)
+            self._publish()
+        if self.progress.over(self.epochs, self.patience):
+            self.model.stop_training = True
+
+    def _publish(self):
+        rows = self.progress.rows
+        if rows and self.progress.best_epoch == len(rows) - 1:
+            save(self.model, self.out)
+        if rows:
+            with files.whole(self.out / "history.csv") as path, open(path, "w", newline="") as file:
+                writer = csv.DictWriter(file, list(rows[0]))
                 writer.writeheader()
-                self.columns = list(row)
-            writer.writerow(row)
+                writer.writerows(rows)
+
+
+class Curves(keras.callbacks.Callback):
+    """The rows of history.csv for TensorBoard, as Keras's callback names them.
+
+    Keras's own keeps minutes of curves in memory, so a killed process leaves holes. This one writes the earlier epochs
+    again when training goes on.
+
+    Args:
+        folder: for the curves, `train` and `validation`.
+        progress: the epochs before.
+    """
+
+    def __init__(self, folder: Path, progress: Progress):
+        super().__init__()
+        self.folder = folder
+        self.progress = progress
+
+    def on_train_begin(self, logs=None):
+        """Begin the curves anew."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.writers = {
+            prefix: tf.summary.create_file_writer(str(self.folder / name))
+            for prefix, name in (("", "train"), ("val_", "validation"))
+        }
+        for row in self.progress.rows:
+            self._write(row["epoch"], {name: value for name, value in row.items() if name not in ("epoch", "seconds")})
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the epoch."""
+        self._write(epoch, logs)
+
+    def on_train_end(self, logs=None):
+        """Close the files."""
+        for writer in self.writers.values():
+            writer.close()
+
+    def _write(self, epoch, logs):
+        for name, value in logs.items():
+            prefix = "val_" if name.startswith("val_") else ""
+            with self.writers[prefix].as_default():
+                tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value, step=epoch)
+        for writer in self.writers.values():
+            writer.flush()
+
+
+def save(model: keras.Model, out: Path) -> None:
+    """Save a model in its run directory, whole at every moment."""
+    with files.whole(out / "model.keras") as unfinished:
+        model.save(unfinished)

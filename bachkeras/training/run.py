@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import json
-import os
+import dataclasses
+import shlex
 import shutil
 import sys
-import time
-from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
-import numpy as np
+import tensorflow as tf
 
 from bachkeras import models
 from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import likelihood
-from bachkeras.training import samples
-from bachkeras.training.callbacks import MONITOR, History, SaveBest
-from bachkeras.training.config import Config, Training
-
-FORMAT = 1
-"""Number of the run directory's format: what has another one is refused, not guessed at."""
+from bachkeras.training import callbacks, checkpoint, directory, figures, files, interrupt, samples
+from bachkeras.training.checkpoint import Progress
+from bachkeras.training.config import Config, Training, from_dict
+from bachkeras.training.files import write_json
 
 MODELS = {"lstm-attention": models.LSTMAttention}
 """The models by their names on the command line."""
@@ -34,48 +28,115 @@ MODELS = {"lstm-attention": models.LSTMAttention}
 FRAMES = {"ChainedVoices": models.ChainedVoices, "IndependentNotes": models.IndependentNotes}
 """The frame distributions by their `class` in a configuration."""
 
-PACKAGES = ("bachkeras", "tensorflow", "keras", "tensorflow-datasets", "numpy")
 
-
-def train(model_name: str, config: Config, out: Path, *, seed: int = 0, manual_dir: Path | None = None) -> None:
+def train(
+    model_name: str,
+    config: Config,
+    out: Path,
+    *,
+    seed: int = 0,
+    init: Path | None = None,
+    manual_dir: Path | None = None,
+) -> None:
     """Train a model, score it on the test split and let it write four pieces.
 
     Fills `out`: config.json, model.keras (best by validation), history.csv, logs/ (TensorBoard), evaluation.json,
-    samples/.
+    samples/. Until it is finished, checkpoint.npz too; `resume` goes on from there.
 
     Args:
         model_name: one of `MODELS`.
         config: what to train, on what, how.
         out: the run directory; it must not exist.
         seed: of the weights, the order of the data, dropout and the samples.
+        init: a run whose model is trained further: its architecture, weights and precision, a new optimizer. Then
+            `config` says on what and how.
         manual_dir: see `catalog.build`.
 
     Raises:
-        ValueError: if `out` exists, or the configuration names no such corpus or argument.
+        ValueError: if `out` exists, or the configuration names no such corpus or argument, or `init` is no run of
+            `model_name`.
     """
     if out.exists():
-        found = "a run" if (out / "evaluation.json").exists() else "something, perhaps an unfinished run,"
-        raise ValueError(f"There is {found} already: choose another directory. Received: out={str(out)!r}")
+        advice = "go on with it by --resume, or " if (out / checkpoint.NAME).exists() else ""
+        found = f"{'an unfinished' if advice else 'a'} run" if (out / "config.json").exists() else "something"
+        raise ValueError(f"There is {found} already: {advice}choose another directory. Received: out={str(out)!r}")
     keras.utils.set_random_seed(seed)
-    corpora = {split: catalog.load(config.data.name, split, manual_dir=manual_dir) for split in catalog.SPLITS}
-    with _dtype_policy(config.training.precision):
-        model = make_model(model_name, config, corpora.values())
-    with _directory(out):
-        dropped = dropped_notes(model, corpora["train"])
-        if dropped:
-            print(f"{dropped} notes of the training split do not fit {model.frame.voices} voices and are left out.")
-        content = _card(model_name, config, corpora["train"], seed)
-        write_json(out / "config.json", content)
-        began = time.monotonic()
-        best = fit(model, config, corpora, out, seed)
-        minutes = (time.monotonic() - began) / 60
+    if init is not None:
+        config, before = _like(init, model_name, config)
+    corpora = _corpora(config, manual_dir)
+    if init is None:
+        with _dtype_policy(config.training.precision):
+            model = make_model(model_name, config, corpora.values())
+    else:
+        model = directory.load(init)
+        if model.frame.labelled and model.frame.voices != min(corpus.voices for corpus in corpora.values()):
+            raise ValueError(
+                f"That run's model reads {model.frame.voices} labelled voices, and the corpus has not as many. "
+                f"Received: init={str(init)!r}, data={config.data.name!r}"
+            )
+    dropped = figures.dropped_notes(model, corpora["train"])
+    if dropped:
+        print(f"{dropped} notes of the training split do not fit {model.frame.voices} voices and are left out.")
+    steps = int(_batches(config, corpora, seed).cardinality()) * config.training.epochs
+    model.compile(_optimizer(config.training, steps))
+    model.optimizer.build(model.trainable_variables)
+    content = directory.describe(model_name, config, corpora["train"], seed)
+    if init is not None:
+        content["init"] = {"run": str(init), "trained_on": before}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with files.whole(out) as folder:
+        folder.mkdir()
+        write_json(folder / "config.json", content)
+        checkpoint.write(folder / checkpoint.NAME, model, Progress())
+    with files.locked(out):
+        _go_on(out, model, Progress(), corpora)
+
+
+def resume(out: Path, *, manual_dir: Path | None = None) -> None:
+    """Go on with a run that was broken off, at any moment and in any way, as if it had not been; or say it is finished.
+
+    Args:
+        out: the run directory.
+        manual_dir: see `catalog.build`.
+
+    Raises:
+        ValueError: if `out` is no run, or cannot be gone on with.
+        RuntimeError: if another process trains in it.
+    """
+    content = directory.card(out)
+    with files.locked(out):
+        if not (out / checkpoint.NAME).exists():
+            if not (out / "evaluation.json").exists():
+                raise ValueError(f"The run was broken off and has no {checkpoint.NAME}. Received: out={str(out)!r}")
+            print(f"The run in {out} is finished.")
+            return
+        files.remove_unfinished(out)
+        keras.utils.set_random_seed(content["seed"])
+        corpora = _corpora(from_dict(content["config"]), manual_dir)
+        if directory.data(corpora["train"]) != content["data"]:
+            raise ValueError(f"The run was begun with another version of its corpus. Received: {content['data']}")
+        model, progress = checkpoint.read(out / checkpoint.NAME)
+        print(f"Going on with {out} after epoch {len(progress.rows)}.")
+        _go_on(out, model, progress, corpora)
+
+
+def _go_on(out: Path, model: keras.Model, progress: Progress, corpora: dict[str, Corpus]) -> None:
+    """From a compiled model in a run directory to a finished run."""
+    content = directory.card(out)
+    seed = content["seed"]
+    with _breaking_off(out, content["model"], model, progress):
+        fit(model, from_dict(content["config"]), corpora, out, seed, progress)
+        minutes = progress.seconds / 60
         model = keras.saving.load_model(out / "model.keras")
-        print(f"Best epoch {best + 1}; {minutes:.1f} minutes.")
-        rows = evaluate(model, out.name, corpora, minutes, seed)
+        print(f"Best epoch {progress.best_epoch + 1}; {minutes:.1f} minutes.")
+        rows = figures.evaluate(model, out.absolute().name, content, corpora, minutes)
         write_json(out / "evaluation.json", rows)
-        print_rows(rows)
-        paths = samples.write(model, content, out / "samples", count=4, length=None if model.ending else 64, seed=seed)
-        print(f"New music: {', '.join(str(path) for path in paths)}")
+        figures.print_rows(rows)
+        if not (out / "samples").exists():
+            with files.whole(out / "samples") as folder:
+                samples.write(model, content, folder, count=4, length=None if model.ending else 64, seed=seed)
+        print(f"New music: {', '.join(str(path) for path in sorted((out / 'samples').glob('*.mid')))}")
+        (out / checkpoint.NAME).unlink()
 
 
 def make_model(name: str, config: Config, corpora: Collection[Corpus]) -> keras.Model:
@@ -98,127 +159,28 @@ def make_model(name: str, config: Config, corpora: Collection[Corpus]) -> keras.
     return model
 
 
-def fit(model: keras.Model, config: Config, corpora: dict[str, Corpus], out: Path, seed: int) -> int:
-    """Fit a model; the best one by validation is saved in `out`. Returns its epoch, from 0."""
-    data, training = config.data, config.training
-    batches = (
-        corpora["train"]
-        .windows(data.window or None, transpose=data.transpose, untransposed=data.untransposed, seed=seed)
-        .batch(data.batch_size)
-    )
-    validation = likelihood.quoted(corpora["validation"]).windows(None, shuffle=False).batch(32)
-    model.compile(_optimizer(training, steps=int(batches.cardinality()) * training.epochs))
-    best = SaveBest(out / "model.keras")
-    callbacks = [
-        keras.callbacks.TerminateOnNaN(),
-        best,
-        History(out / "history.csv"),
-        keras.callbacks.TensorBoard(out / "logs", write_graph=False),
-    ]
-    if training.patience:
-        callbacks.append(keras.callbacks.EarlyStopping(MONITOR, mode="min", patience=training.patience))
-    verbose = "auto" if sys.stdout.isatty() else 2
+def fit(
+    model: keras.Model, config: Config, corpora: dict[str, Corpus], out: Path, seed: int, progress: Progress
+) -> None:
+    """Fit a compiled model, from the epoch that `progress` has come to; the best one by validation is kept in `out`."""
+    epochs, patience = config.training.epochs, config.training.patience
+    done = len(progress.rows)
     # Keras warns of shuffling a dataset that it does not shuffle; ours comes shuffled.
     model.fit(
-        batches, validation_data=validation, epochs=training.epochs, callbacks=callbacks, verbose=verbose, shuffle=False
+        _batches(config, corpora, seed, first_epoch=done),
+        validation_data=likelihood.quoted(corpora["validation"]).windows(None, shuffle=False).batch(32),
+        initial_epoch=done,
+        epochs=done if progress.over(epochs, patience) else epochs,
+        callbacks=[
+            keras.callbacks.TerminateOnNaN(),
+            callbacks.Keep(out, progress, epochs, patience),
+            callbacks.Curves(out / "logs", progress),
+        ],
+        verbose="auto" if sys.stdout.isatty() else 2,
+        shuffle=False,
     )
-    if best.best_epoch < 0:
+    if progress.best_epoch < 0:
         raise RuntimeError("Training diverged in its first epoch: lower [training] learning_rate.")
-    return best.best_epoch
-
-
-def evaluate(model: keras.Model, name: str, corpora: dict[str, Corpus], minutes: float, seed: int) -> list[dict]:
-    """Rows of evaluation.json: the model and the chord trigram on the test split."""
-    test = likelihood.quoted(corpora["test"])
-    trigram = likelihood.ChordTrigram([piece["pianoroll"] for piece in corpora["train"].pieces])
-    floor = np.array([trigram.log_prob(piece["pianoroll"]).sum() for piece in test.pieces])
-    row = {
-        "model": name,
-        **_scored(test, model.frame),
-        "seed": seed,
-        "parameters": model.count_params(),
-        "train_minutes": round(minutes, 1),
-    }
-    dropped = dropped_notes(model, test)
-    if dropped:
-        row |= {"likelihood": None, "notes": f"{dropped} notes of the test split do not fit the model's voices"}
-    else:
-        log_p = likelihood.log_probs(model, test)
-        row |= {"likelihood": model.likelihood, **_likelihoods(log_p["frame"], test)}
-        if model.frame.labelled:
-            row["test_nats_per_note"] = row["test_nats_per_frame"] / model.frame.voices
-        if "ending" in log_p:
-            row["test_ending_nats"] = float(-log_p["ending"].mean())
-    return [row, {"model": "chord trigram", **_scored(test), "likelihood": "exact", **_likelihoods(floor, test)}]
-
-
-def _scored(test: Corpus, frame: models.FrameDistribution | None = None) -> dict[str, Any]:
-    """What a row of evaluation.json is about."""
-    return {"data": test.name, "protocol": likelihood.protocol(test, frame), "frames": test.frames}
-
-
-def dropped_notes(model: keras.Model, corpus: Corpus) -> int:
-    """Notes of a corpus that do not fit the model's voices."""
-    return sum(int(np.sum(model.frame.events(piece)[2])) for piece in corpus.pieces)
-
-
-def load(path: str | os.PathLike) -> keras.Model:
-    """The model of a run directory.
-
-    Raises:
-        ValueError: if the directory is no run, or one of another format.
-    """
-    card(path)
-    try:
-        return keras.saving.load_model(Path(path) / "model.keras")
-    except Exception as error:  # Keras passes on whatever unzipping and rebuilding raise.
-        raise ValueError(f"The run's model.keras cannot be read: {error} Received: {str(path)!r}") from error
-
-
-def card(path: str | os.PathLike) -> dict[str, Any]:
-    """The config.json of a run directory.
-
-    Raises:
-        ValueError: if the directory is no run, or one of another format.
-    """
-    path = Path(path)
-    try:
-        content = json.loads((path / "config.json").read_text())
-        found = content["format"]
-    except (OSError, ValueError, TypeError, KeyError):
-        raise ValueError(f"This is no run directory (no readable config.json). Received: {str(path)!r}") from None
-    if found != FORMAT:
-        raise ValueError(
-            f"The run has format {found}, this bachkeras reads {FORMAT}: train it again, or install "
-            f"the version that made it. Received: {str(path)!r}"
-        )
-    if not (path / "model.keras").is_file():
-        raise ValueError(f"The run holds no model yet (no model.keras). Received: {str(path)!r}")
-    return content
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    unfinished = path.with_name(f".unfinished.{path.name}")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(unfinished, path)
-
-
-def print_rows(rows: list[dict]) -> None:
-    """The likelihoods of evaluation.json as lines."""
-    for row in rows:
-        figure = row.get("test_nats_per_frame")
-        clean = row.get("clean_nats_per_frame")
-        text = row.get("notes", "") if figure is None else f"{figure:.3f} nats/frame on the test split of {row['data']}"
-        print(f"{row['model']}: {text}" + (f", {clean:.3f} on its clean pieces" if clean else ""))
-
-
-def _likelihoods(log_p: np.ndarray, test: Corpus) -> dict[str, float | None]:
-    clean = likelihood.clean_pieces(test)
-    return {
-        "test_nats_per_frame": likelihood.nats_per_frame(log_p, test),
-        "clean_nats_per_frame": None if clean is None else likelihood.nats_per_frame(log_p, test, clean),
-    }
 
 
 def _optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
@@ -233,34 +195,53 @@ def _optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
     )
 
 
-def _card(model_name: str, config: Config, corpus: Corpus, seed: int) -> dict[str, Any]:
-    """What a run's directory says of it."""
-    settings = Counter(samples.setting(piece) for piece in corpus.pieces)
-    return {
-        "format": FORMAT,
-        "model": model_name,
-        "config": config.to_dict(),
-        "data": {"name": corpus.name, "version": str(catalog.builder(corpus.name).version)},
-        "seed": seed,
-        "sounding_shift": corpus.sounding_shift,
-        # What the corpus' pieces are like, so that new ones can be: setting, number of pieces.
-        "mean_length": corpus.frames / len(corpus),  # In frames.
-        "settings": [[setting._asdict(), count] for setting, count in sorted(settings.items())],
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
+def _corpora(config: Config, manual_dir: Path | None) -> dict[str, Corpus]:
+    return {split: catalog.load(config.data.name, split, manual_dir=manual_dir) for split in catalog.SPLITS}
+
+
+def _batches(config: Config, corpora: dict[str, Corpus], seed: int, first_epoch: int = 0) -> tf.data.Dataset:
+    """The training data; an epoch's batches are a function of the seed and its number."""
+    data = config.data
+    windows = corpora["train"].windows(
+        data.window or None, transpose=data.transpose, untransposed=data.untransposed, seed=seed
+    )
+    return windows.batch(data.batch_size, first_epoch=first_epoch)
+
+
+def _like(init: Path, model_name: str, config: Config) -> tuple[Config, list[str]]:
+    """A configuration with another run's model, and the corpora that its weights have seen.
+
+    Raises:
+        ValueError: if there is no such run, or it is one of another model.
+    """
+    content = directory.card(init)
+    if content["model"] != model_name:
+        raise ValueError(f"That run is of the model {content['model']}, not {model_name}. Received: init={str(init)!r}")
+    there = from_dict(content["config"])
+    training = dataclasses.replace(config.training, precision=there.training.precision)
+    return dataclasses.replace(there, data=config.data, training=training), content["trained_on"]
 
 
 @contextlib.contextmanager
-def _directory(out: Path) -> Iterator[None]:
-    """A new run directory; of a run that breaks off, the best model so far stays, or nothing."""
-    out.mkdir(parents=True)
+def _breaking_off(out: Path, model_name: str, model: keras.Model, progress: Progress) -> Iterator[None]:
+    """Of a run that breaks off stay the best model so far and what `resume` needs; of one that diverged, nothing."""
     try:
         yield
-    except BaseException:
-        if (out / "model.keras").exists():
-            print(f"Broken off: the best model so far is in {out}.")
-        else:
+    except BaseException as error:
+        if progress.rows and progress.best_epoch < 0:
             shutil.rmtree(out)
+            raise
+        with interrupt.held():
+            if sys.stdout.isatty():
+                print()  # Keras's progress bar ends in the middle of a line.
+            kept = "no model is saved yet"
+            if progress.rows and (out / "model.keras").exists():
+                kept = f"the best model so far is in {out}"
+            elif isinstance(error, KeyboardInterrupt):
+                callbacks.save(model, out)
+                kept = f"the first epoch was not over, so the model as it is now is in {out}"
+            command = shlex.join(["bachkeras", "train", model_name, "--out", str(out), "--resume"])
+            print(f"Broken off: {kept}. Go on with: {command}")
         raise
 
 

@@ -117,23 +117,28 @@ def compose(
     settings = [Setting(**settings[i]) for i in drawn]
     if key is not None:
         settings = [_in_key(s, key, card) for s in settings]
-    longest = length or round(LONGEST * card["mean_length"])
+    most = length or longest(card)
     music = model.generate(
         count,
-        longest,
+        most,
         until_end=length is None,
         conditions={
             "tonic": [s.tonic for s in settings],
             "mode": [s.mode for s in settings],
             "timestep": [timestep_index(s.timestep) for s in settings],
-            "position": [_positions(s, longest) for s in settings],
+            "position": [_positions(s, most) for s in settings],
         },
         temperature=temperature,
         top_p=top_p,
         seed=seed,
     )
-    lengths = music.pop("lengths", [longest] * count)
+    lengths = music.pop("lengths", [most] * count)
     return [({name: array[i, : lengths[i]] for name, array in music.items()}, s) for i, s in enumerate(settings)]
+
+
+def longest(card: Mapping[str, Any]) -> int:
+    """Frames after which a piece is cut that the model does not end."""
+    return round(LONGEST * card["mean_length"])
 
 
 def score(frame, music: Mapping[str, np.ndarray], setting: Setting, shift: int, title: str = "") -> Score:

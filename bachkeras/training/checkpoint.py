@@ -1,0 +1,85 @@
+"""How far a run has come, in one file: the only truth about it, from which everything else can be made again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from bachkeras.training import files
+
+NAME = "checkpoint.npz"
+"""The file in the run directory; it is there as long as the run is unfinished."""
+
+MONITOR = "val_nats_per_frame"
+"""What chooses the best model."""
+
+
+@dataclasses.dataclass
+class Progress:
+    """The epochs of a run so far.
+
+    Attributes:
+        rows: those of history.csv, one an epoch.
+    """
+
+    rows: list[dict[str, float]] = dataclasses.field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """How long the epochs took, the broken off ones left out."""
+        return self.rows[-1]["seconds"] if self.rows else 0.0
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest `MONITOR`, from 0; -1 where there is none yet."""
+        known = [epoch for epoch, row in enumerate(self.rows) if math.isfinite(row[MONITOR])]
+        return min(known, key=lambda epoch: self.rows[epoch][MONITOR], default=-1)
+
+    def over(self, epochs: int, patience: int) -> bool:
+        """Whether training ends here: all epochs done, no better one for `patience` epochs (0: never), or diverged."""
+        if not self.rows or len(self.rows) >= epochs:
+            return bool(self.rows)
+        since = len(self.rows) - 1 - self.best_epoch
+        return bool(patience and since >= patience) or not all(map(math.isfinite, self.rows[-1].values()))
+
+
+def write(path: Path, model: keras.Model, progress: Progress) -> None:
+    """Write a compiled model and the progress of its training.
+
+    The file is NumPy's `.npz`: `state`, a JSON text with `model` (Keras's config: architecture, optimizer, schedule)
+    and `rows`; then every variable in Keras's order, those of random seeds and of optimizers too. A `.keras` file
+    leaves the seeds out, and without them dropout would not go on where it stopped.
+    """
+    state = {"model": keras.saving.serialize_keras_object(model), "rows": progress.rows}
+    values = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
+    with files.whole(path) as unfinished:
+        np.savez(unfinished, *values, state=json.dumps(state))
+
+
+def read(path: Path) -> tuple[keras.Model, Progress]:
+    """A compiled model and the progress of its training, as they were.
+
+    Raises:
+        ValueError: if the file cannot be read.
+    """
+    try:
+        with np.load(path) as content:
+            state = json.loads(str(content["state"]))
+            values = [content[f"arr_{i}"] for i in range(len(content.files) - 1)]
+        model = keras.saving.deserialize_keras_object(state["model"])
+        for variable, value in zip(_variables(model), values, strict=True):
+            variable.assign(value)
+    except Exception as error:  # Keras and NumPy pass on whatever unzipping and rebuilding raise.
+        raise ValueError(f"The checkpoint cannot be read: {error} Received: {str(path)!r}") from error
+    return model, Progress(state["rows"])
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """Everything that training changes: the model's variables, its random seeds', its optimizers'."""
+    optimizers = [value for _, value in sorted(vars(model).items()) if isinstance(value, keras.optimizers.Optimizer)]
+    return [*model.variables, *(variable for optimizer in optimizers for variable in optimizer.variables)]

@@ -1,0 +1,84 @@
+"""A run directory: what it says of itself, and its model."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import bachkeras.models  # noqa: F401 - Keras must know the classes of a saved model.
+from bachkeras.data import catalog
+from bachkeras.data.pipeline import Corpus
+from bachkeras.training import samples
+from bachkeras.training.config import Config
+
+FORMAT = 1
+"""Number of the run directory's format: what has another one is refused, not guessed at."""
+
+PACKAGES = ("bachkeras", "tensorflow", "keras", "tensorflow-datasets", "numpy")
+
+
+def load(path: str | os.PathLike) -> keras.Model:
+    """The model of a run directory.
+
+    Raises:
+        ValueError: if the directory is no run, or one of another format, or holds no model yet.
+    """
+    card(path)
+    if not (Path(path) / "model.keras").is_file():
+        raise ValueError(f"The run holds no model yet (no model.keras). Received: {str(path)!r}")
+    try:
+        return keras.saving.load_model(Path(path) / "model.keras")
+    except Exception as error:  # Keras passes on whatever unzipping and rebuilding raise.
+        raise ValueError(f"The run's model.keras cannot be read: {error} Received: {str(path)!r}") from error
+
+
+def card(path: str | os.PathLike) -> dict[str, Any]:
+    """The config.json of a run directory, and `trained_on`: the corpora whose training split the weights have seen.
+
+    They are in the order of training; the run's own corpus is the last one.
+
+    Raises:
+        ValueError: if the directory is no run, or one of another format.
+    """
+    path = Path(path)
+    try:
+        content = json.loads((path / "config.json").read_text())
+        found = content["format"]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise ValueError(f"This is no run directory (no readable config.json). Received: {str(path)!r}") from None
+    if found != FORMAT:
+        raise ValueError(
+            f"The run has format {found}, this bachkeras reads {FORMAT}: train it again, or install "
+            f"the version that made it. Received: {str(path)!r}"
+        )
+    own = content["data"]["name"]
+    before = content.get("init", {}).get("trained_on", [])
+    return content | {"trained_on": [*(name for name in before if name != own), own]}
+
+
+def describe(model_name: str, config: Config, corpus: Corpus, seed: int) -> dict[str, Any]:
+    """What the config.json of a new run says."""
+    settings = Counter(samples.setting(piece) for piece in corpus.pieces)
+    return {
+        "format": FORMAT,
+        "model": model_name,
+        "config": config.to_dict(),
+        "data": data(corpus),
+        "seed": seed,
+        "sounding_shift": corpus.sounding_shift,
+        "mean_length": corpus.frames / len(corpus),  # In frames.
+        # What the corpus' pieces are like, so that new ones can be: setting, number of pieces.
+        "settings": [[setting._asdict(), count] for setting, count in sorted(settings.items())],
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def data(corpus: Corpus) -> dict[str, str]:
+    """A corpus and its version, as config.json has them."""
+    return {"name": corpus.name, "version": str(catalog.builder(corpus.name).version)}

@@ -1,0 +1,72 @@
+"""Files that are whole at every moment, whatever ends the process, and one process to a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows has none.
+    fcntl = None
+
+UNFINISHED = ".unfinished."
+"""How the names of folders begin in which something is made."""
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Make a file or a folder somewhere else; in the end it takes `path`'s place in one step.
+
+    Yields:
+        Where to make it: in a folder of its own, so that a library's own temporary files are in there too.
+    """
+    folder = path.with_name(f"{UNFINISHED}{path.name}")
+    shutil.rmtree(folder, ignore_errors=True)  # A killed process may have left it.
+    folder.mkdir()
+    try:
+        yield folder / path.name
+        os.replace(folder / path.name, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process was making in a folder, or where it made the folder itself."""
+    folder = folder.resolve()
+    shutil.rmtree(folder.with_name(f"{UNFINISHED}{folder.name}"), ignore_errors=True)
+    for path in folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    with whole(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder. A killed process leaves no lock behind.
+
+    Raises:
+        RuntimeError: if another process has locked it.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # A file system without locks guards against nothing.
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RuntimeError(f"Another process trains in this run. Received: out={str(folder)!r}") from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,82 @@
+"""What a command line asks of a training run, and whether it agrees with the run that it goes on with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bachkeras.training import config
+from bachkeras.training.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The arguments of `bachkeras train` that decide what comes out; None: not given.
+
+    Attributes:
+        model: the model's name.
+        config: a named configuration or a file.
+        data: the corpus, instead of the configuration's.
+        epochs: instead of the configuration's.
+        seed: see `run.train`.
+        init: see `run.train`.
+    """
+
+    model: str
+    config: str | None = None
+    data: str | None = None
+    epochs: int | None = None
+    seed: int | None = None
+    init: Path | None = None
+
+    def configuration(self) -> Config:
+        """What a new run trains."""
+        return self._over(config.read(self.model, self.config or "default"))
+
+    def check(self, card: Mapping[str, Any]) -> None:
+        """Refuse to go on with a run that was begun otherwise.
+
+        Args:
+            card: its config.json.
+
+        Raises:
+            ValueError: naming each argument that differs; those that were not given agree with any run.
+        """
+        begun = {"model": card["model"]}
+        asked = {"model": self.model}
+        if self.seed is not None:
+            begun["seed"], asked["seed"] = card["seed"], self.seed
+        if self.init is not None:
+            begun["init"], asked["init"] = card.get("init", {}).get("run"), str(self.init)
+        if card["model"] == self.model:
+            there = config.from_dict(card["config"])
+            here = config.read(self.model, self.config) if self.config else there
+            if "init" in card:  # Its model and precision are those of the run that it began from.
+                training = dataclasses.replace(here.training, precision=there.training.precision)
+                here = dataclasses.replace(there, data=here.data, training=training)
+            begun |= _flat(there)
+            asked |= _flat(self._over(here))
+        different = [name for name in begun | asked if begun.get(name) != asked.get(name)]
+        if different:
+            raise ValueError(
+                f"The run goes on as it was begun, with {_listed(different, begun)}: leave that out, or train another. "
+                f"Received: {_listed(different, asked)}"
+            )
+
+    def _over(self, base: Config) -> Config:
+        data = base.data if self.data is None else dataclasses.replace(base.data, name=self.data)
+        training = base.training if self.epochs is None else dataclasses.replace(base.training, epochs=self.epochs)
+        return dataclasses.replace(base, data=data, training=training)
+
+
+def _flat(sections: Config) -> dict[str, Any]:
+    """Every setting by its section and name."""
+    return {
+        f"[{section}] {name}": value for section, values in sections.to_dict().items() for name, value in values.items()
+    }
+
+
+def _listed(names: list[str], values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={values.get(name)!r}" for name in names)
