@@ -14,7 +14,8 @@ def write(model, conditions, primer, given, until_end, temperature, top_p, seed)
 
     Args:
         model: has `frame` (a `FrameDistribution`), `start(conditions) -> state`,
-            `step(state, features) -> (context, state)` and `ending` (an `Ending` or None).
+            `step(state, features) -> (context, state)` and `ending`, where it is not None with
+            `ending_odds(context, now, tonic)`.
         conditions: `tonic`, `mode`, `timestep` int32 `(count,)`; `position` int32 `(count, primer + length)`.
         primer: events, int32, and onsets, bool, `(count, primer, voices)`, to continue; may have no frames.
         given: int32 `(count, length, voices)`, events to keep, -1 = free.
@@ -56,7 +57,7 @@ def write(model, conditions, primer, given, until_end, temperature, top_p, seed)
         frames = (tf.where(over, END, now.events), now.onsets & ~over)
         written = [array.write(t, x) for array, x in zip(written, frames, strict=True)]
         if model.ending:
-            odds = model.ending(context, frame.features(now))
+            odds = model.ending_odds(context, now, conditions["tonic"])
             coin = tf.random.stateless_uniform([count], tf.random.experimental.stateless_fold_in([seed, t], 2))
             ends = until_end & (coin < tf.sigmoid(odds))
             lengths = tf.where(ends, tf.minimum(lengths, t + 1), lengths)

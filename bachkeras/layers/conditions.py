@@ -25,10 +25,6 @@ SIZES = {
 class Conditions(keras.layers.Layer):
     """One-hot inputs for the conditions.
 
-    In training each condition of each example is made unknown with probability `drop`, so that unknown is an input
-    that the model has seen. Where the tonic goes, the mode goes too: together they are the key, which a quoted
-    likelihood does not know.
-
     Args:
         drop: probability of making a condition unknown in training.
 
@@ -47,27 +43,37 @@ class Conditions(keras.layers.Layer):
         """Constructor arguments."""
         return {**super().get_config(), "drop": self.drop}
 
-    def call(self, conditions: Mapping[str, tf.Tensor], training=None) -> tf.Tensor:
+    def forget(self, conditions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """For training: each condition of each example made unknown with probability `drop`.
+
+        So unknown is an input that the model has seen. Where the tonic goes, the mode goes too: together they are the
+        key, which a quoted likelihood does not know.
+        """
+        known, gone = {}, {}
+        for name, unknown in UNKNOWN.items():
+            value = tf.cast(conditions[name], tf.int32)
+            gone[name] = keras.random.uniform((tf.shape(value)[0],), seed=self.random) < self.drop
+            if name == "mode":
+                gone[name] |= gone["tonic"]
+            known[name] = tf.where(gone[name][:, None] if name == "position" else gone[name], unknown, value)
+        return known
+
+    def call(self, conditions: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Encode conditions.
 
         Args:
             conditions: `tonic`, `mode`, `timestep` int `(batch,)`, `position` int `(batch, time)`, frames since the
                 bar line.
-            training: whether to drop conditions.
 
         Returns:
             `(batch, time, size)`.
         """
         time = tf.shape(conditions["position"])[1]
-        columns, dropped = [], {}
+        columns = []
         for name, size in SIZES.items():
             value = tf.cast(conditions[name], tf.int32)
             value = tf.where((value < 0) | (value >= size - 1), size - 1, value)
             if name != "position":
                 value = tf.repeat(value[:, None], time, axis=1)
-            if training:
-                dropped[name] = keras.random.uniform((tf.shape(value)[0], 1), seed=self.random) < self.drop
-                gone = dropped[name] | dropped["tonic"] if name == "mode" else dropped[name]
-                value = tf.where(gone, size - 1, value)
             columns.append(tf.one_hot(value, size, dtype=self.compute_dtype))
         return tf.concat(columns, -1)

@@ -5,12 +5,20 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from bachkeras.data.pipeline import UNKNOWN
+from bachkeras.music.pianoroll import KEYS, LOWEST
+
+DEGREES = 12
+"""Pitch classes, counted in semitones above the tonic."""
+
 
 @keras.saving.register_keras_serializable(package="bachkeras")
 class Ending(keras.layers.Layer):
     """A Bernoulli after each frame, from what was known before it and the frame itself.
 
-        p(last_t | x_{<=t}) = sigmoid(w gelu(W [context_t, features_t] + b) + c)
+        p(last_t | x_{<=t}) = sigmoid(w gelu(W [context_t, features_t, degrees_t] + b) + c)
+
+    `degrees_t` is the frame as seen from the tonic, see `degrees`: pieces end on it, in every key.
 
     Args:
         units: width of the hidden layer.
@@ -30,21 +38,46 @@ class Ending(keras.layers.Layer):
 
     def build(self, context_shape, features_shape):
         """Create the weights for contexts and features of these sizes."""
-        self.hidden.build((*context_shape[:-1], context_shape[-1] + features_shape[-1]))
+        size = context_shape[-1] + features_shape[-1] + 2 * DEGREES
+        self.hidden.build((*context_shape[:-1], size))
         self.logit.build((*context_shape[:-1], self.units))
         super().build((context_shape, features_shape))
 
-    def call(self, context: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    def call(self, context: tf.Tensor, features: tf.Tensor, pianoroll: tf.Tensor, tonic: tf.Tensor) -> tf.Tensor:
         """Log odds that a frame is the last, float32 `(...)`.
 
         Args:
             context: `(..., C)`, what the model knew before it wrote the frame.
-            features: `(..., F)`, the frame's.
+            features: `(..., F)`, the frame's, as the model reads them.
+            pianoroll: `(..., 88)`, the frame.
+            tonic: int `(...)`, 0..11 or 12 unknown.
         """
-        inputs = tf.concat([context, tf.cast(features, context.dtype)], -1)
-        return tf.cast(self.logit(self.hidden(inputs))[..., 0], tf.float32)
+        seen = tf.concat([features, degrees(pianoroll, tonic)], -1)
+        hidden = self.hidden(tf.concat([context, tf.cast(seen, context.dtype)], -1))
+        return tf.cast(self.logit(hidden)[..., 0], tf.float32)
 
-    def log_prob(self, context: tf.Tensor, features: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-        """Log probability that the piece ends where `last`, bool `(...)`, says, and not elsewhere."""
-        log_odds = self(context, features)
-        return tf.math.log_sigmoid(tf.where(last, log_odds, -log_odds))
+
+def log_prob(log_odds: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+    """Log probability that the piece ends after frames where `last`, bool `(...)`, says, and not after others."""
+    return tf.math.log_sigmoid(tf.where(last, log_odds, -log_odds))
+
+
+def degrees(pianoroll: tf.Tensor, tonic: tf.Tensor) -> tf.Tensor:
+    """Which pitch classes sound, and which one is the lowest, counted from the tonic.
+
+    Args:
+        pianoroll: `(..., 88)`, multi-hot.
+        tonic: int `(...)`, 0..11 or 12 unknown.
+
+    Returns:
+        float32 `(..., 24)`: twelve multi-hot, then one-hot; zeros where the tonic is not known or nothing sounds.
+    """
+    sounds = tf.cast(pianoroll, tf.float32)
+    # Row k: the pitch class of key k.
+    classes = tf.one_hot((tf.range(KEYS) + LOWEST) % DEGREES, DEGREES)
+    lowest = sounds * tf.cast(tf.cumsum(sounds, axis=-1, exclusive=True) < 0.5, tf.float32)
+    frame = tf.stack([tf.minimum(tf.linalg.matmul(x, classes), 1.0) for x in (sounds, lowest)], -2)
+    above = (tf.range(DEGREES) + tf.cast(tonic, tf.int32)[..., None]) % DEGREES
+    turned = tf.gather(frame, tf.stack([above, above], -2), axis=-1, batch_dims=frame.shape.rank - 1)
+    known = tf.cast(tf.cast(tonic, tf.int32) != UNKNOWN["tonic"], tf.float32)[..., None]
+    return known * tf.concat([turned[..., 0, :], turned[..., 1, :]], -1)

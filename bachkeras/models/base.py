@@ -13,7 +13,7 @@ import tensorflow as tf
 from bachkeras.data.pipeline import UNKNOWN
 from bachkeras.generation import loop
 from bachkeras.layers.ending import Ending
-from bachkeras.layers.frame.base import FREE, FrameDistribution
+from bachkeras.layers.frame.base import FREE, FrameDistribution, Sounding
 from bachkeras.music.pianoroll import KEYS
 
 _WRITE_SIGNATURE = (
@@ -105,6 +105,10 @@ class FrameModel(keras.Model):
         """What `call` returns, summed over the frames of each example: float32 `(batch,)` each; see `log_prob`."""
         self._check_fit("batch", batch)
         return {name: tf.reduce_sum(term * batch["mask"], 1) for name, term in self(batch, training=False).items()}
+
+    def ending_odds(self, context: tf.Tensor, now: Sounding, tonic: tf.Tensor) -> tf.Tensor:
+        """Log odds that the frame `now`, written from `context`, is the last: float32 `(...)`; see `Ending`."""
+        return self.ending(context, self.frame.features(now), self.frame.pianoroll(now.events), tonic)
 
     def generate(
         self,

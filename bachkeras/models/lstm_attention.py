@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from bachkeras.layers import ending as endings
 from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
-from bachkeras.layers.ending import Ending
 from bachkeras.layers.frame import ChainedVoices, FrameDistribution
 from bachkeras.layers.frame.base import Sounding
 from bachkeras.models.base import FrameModel
@@ -63,7 +63,7 @@ class LSTMAttention(FrameModel):
         self.frame_dropout = frame_dropout
         self.feature_dropout = keras.layers.Dropout(frame_dropout, dtype=policy)
         if ending:
-            self.ending = Ending(dtype=policy, name="ending")
+            self.ending = endings.Ending(dtype=policy, name="ending")
             self.ending_nats = keras.metrics.Mean(name="ending_nats")
 
     def get_config(self):
@@ -96,11 +96,13 @@ class LSTMAttention(FrameModel):
         """Log probabilities of each frame, see `FrameModel.call`."""
         sounding = self.frame.read(batch)
         before, now = _frames(sounding, None, -1), _frames(sounding, 1, None)
-        context = self.core(self._inputs(batch, before, training), training=training)
+        known = self.conditions.forget(batch) if training else batch
+        context = self.core(self._inputs(known, before, training), training=training)
         log_p = self.frame.log_prob(context, now.events, now.onsets, previous=before.events, training=training)
         terms = {"frame": tf.reduce_sum(log_p, axis=-1)}
         if self.ending:
-            terms["ending"] = self.ending.log_prob(context, self.frame.features(now), batch["last"])
+            tonic = tf.repeat(known["tonic"][:, None], tf.shape(context)[1], axis=1)
+            terms["ending"] = endings.log_prob(self.ending_odds(context, now, tonic), batch["last"])
         return terms
 
     def attention(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -118,7 +120,7 @@ class LSTMAttention(FrameModel):
         Args:
             conditions: `tonic`, `mode`, `timestep` `(batch,)`, and `position` `(batch, time)` of all frames to come.
         """
-        signal = self.conditions(conditions, training=False)
+        signal = self.conditions(conditions)
         return {"core": self.core.initial_state(tf.shape(signal)[0]), "signal": signal, "time": tf.zeros((), tf.int32)}
 
     def step(self, state: dict, features: tf.Tensor) -> tuple[tf.Tensor, dict]:
@@ -131,11 +133,11 @@ class LSTMAttention(FrameModel):
         context, core = self.core.step(inputs, state["core"])
         return context, {"core": core, "signal": state["signal"], "time": state["time"] + 1}
 
-    def _inputs(self, batch, before, training):
+    def _inputs(self, known, before, training):
         """What the core reads: features of the frame before, conditions of the frame to come."""
         features = tf.cast(self.frame.features(before), self.compute_dtype)
         features = self.feature_dropout(features, training=training)
-        return tf.concat([features, self.conditions(batch, training=training)], -1)
+        return tf.concat([features, self.conditions(known)], -1)
 
 
 def _frames(sounding: Sounding, start: int | None, stop: int | None) -> Sounding:
