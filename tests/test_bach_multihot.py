@@ -86,6 +86,19 @@ def test_jsb_quarter_is_the_file(tmp_path, jsb_dir):
     assert sum(int((~example["pianoroll"].any(axis=1)).sum()) for example in expected["test"]) == 17
 
 
+def test_jsb_16th_is_the_file(tmp_path, jsb_dir):
+    builder = prepare("jsb_16th", tmp_path, jsb_dir)
+    assert builder.info.metadata["sounding_shift"] == 0
+    expected = sources.jsb_16th_examples((jsb_dir / "Jsb16thSeparated.json").read_text())
+    sizes = []
+    for split in SPLITS:
+        found = {example["id"]: example for example in decoded(builder, split)}
+        sizes.append((len(found), sum(len(example["pianoroll"]) for example in found.values())))
+        for example in expected[split]:
+            assert_equal(found[example["id"]], example)
+    assert sizes == [(229, 55228), (76, 18408), (77, 18900)]
+
+
 def assert_equal(found: sources.Example, expected: sources.Example) -> None:
     assert found.keys() == expected.keys()
     for key, value in expected.items():

@@ -326,3 +326,12 @@ def test_bars_have_time_signatures(frames, meter):
     score = samples.score(ChainedVoices(), music, Setting(12, 2, 1, 2, frames, 0), 0)
     assert [(m.numerator, m.denominator) for m in score.meters] == ([meter] if meter else [])
     assert score.keys == ()
+
+
+def test_strokes_of_an_unlabelled_model_are_written():
+    frame = ChainedVoices(onsets=True)
+    events = np.array([[50, 40, 88, 88], [50, 40, 88, 88], [52, 40, 88, 88]])
+    onsets = np.array([[True, True, False, False], [True, False, False, False], [True, False, False, False]])
+    music = {"pianoroll": frame.pianoroll(events).numpy() > 0.5, "events": events, "onsets": onsets}
+    notes = samples.score(frame, music, Setting(12, 2, 1, 2, 0, -1), 0).notes
+    assert notes[["start", "end", "pitch"]].tolist() == [(0, 240, 71), (0, 720, 61), (240, 480, 71), (480, 720, 73)]

@@ -77,6 +77,18 @@ def test_the_benchmark_leaks_more_than_published(jsb_dir):
     assert (len(published), len(found)) == (28, 42)
 
 
+def test_both_benchmark_files_have_the_same_clean_pieces(jsb_dir):
+    """The files have the pieces in different orders: a piece's twin is the one with the most melody in common."""
+    quarter = sources.jsb_quarter_examples((jsb_dir / "jsb-chorales-quarter.json").read_text())["test"]
+    sixteenth = sources.jsb_16th_examples((jsb_dir / "Jsb16thSeparated.json").read_text())["test"]
+    melodies = [splits.melody(piece["pianoroll"]) for piece in quarter]
+    clean = {name: set(splits.jsb_clean_test(name).tolist()) for name in splits.BENCHMARKS}
+    for i, piece in enumerate(sixteenth):
+        on_the_beat = splits.melody(piece["pianoroll"][::4])
+        twin = np.argmax([splits.longest_common_run(melody, on_the_beat) for melody in melodies])
+        assert (i in clean["jsb_16th"]) == (int(twin) in clean["jsb_quarter"])
+
+
 def test_a_family_is_in_one_split(table):
     ids = [row["id"] for row in table]
     assert len(ids) == len(set(ids))
