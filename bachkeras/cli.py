@@ -66,6 +66,8 @@ def _train(arguments) -> None:
             request.check(directory.card(out))
             run.resume(out, manual_dir=arguments.manual_dir)
         else:
+            if arguments.resume:
+                print(f"There is no run in {out}: it begins now.")
             run.train(
                 request.model,
                 request.configuration(),
@@ -110,7 +112,9 @@ def _parser() -> argparse.ArgumentParser:
         ("info", _data_info, "what a corpus holds, and a SHA-256 over its examples"),
     ):
         command = data.add_parser(name, help=text, description=text)
-        command.add_argument("name", metavar="NAME", help="chorales, chorales_8th, chorales_16th or jsb_quarter")
+        command.add_argument(
+            "name", metavar="NAME", help="chorales, chorales_8th, chorales_16th, jsb_quarter or jsb_16th"
+        )
         _manual_dir(command)
         command.set_defaults(run=run)
 
@@ -118,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("model", metavar="MODEL", help="lstm-attention")
     train.add_argument("--data", metavar="NAME", help="the corpus; else the configuration's")
     train.add_argument("--config", metavar="NAME_OR_FILE", help="a named configuration or a TOML file (default)")
-    train.add_argument("--init", type=Path, metavar="RUN", help="train the model of this run further")
+    train.add_argument(
+        "--init", type=Path, metavar="RUN", help="train this run's model further; --config gives data and training"
+    )
     train.add_argument("--out", type=Path, metavar="RUN", help="the new run directory (runs/MODEL-date-time)")
     train.add_argument("--resume", action="store_true", help="go on with RUN where it broke off, if it is there")
     train.add_argument("--epochs", type=_positive, metavar="N", help="instead of the configuration's")

@@ -263,9 +263,12 @@ def test_a_piece_ends_where_the_model_ends_it(model):
         with pytest.raises(ValueError, match="not trained to end"):
             model.generate(1, 4, until_end=True)
         return
-    model.ending.logit.bias.assign([-2.0])
+    bias = model.ending.logit.bias
+    before = bias.numpy()
+    bias.assign([-2.0])
     whole = model.generate(6, 30, seed=0)
     ended = model.generate(6, 30, seed=0, until_end=True)
+    bias.assign(before)
     assert ended["lengths"].dtype == np.int32
     assert 1 <= ended["lengths"].min() < ended["lengths"].max() == ended["events"].shape[1]
     for i, length in enumerate(ended["lengths"]):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bachkeras import models
+from bachkeras.data.pipeline import from_arrays
 from bachkeras.layers.frame import ChainedVoices, IndependentNotes
-from bachkeras.layers.frame.base import END, temper
+from bachkeras.layers.frame.base import END, Sounding, multi_hot, temper
 from bachkeras.music.pianoroll import KEYS
 
 SEED = tf.constant([1, 2])
@@ -142,13 +144,16 @@ def test_a_whole_sequence_is_read_as_frame_by_frame(labelled, parts):
     roll = frame.pianoroll(columns).numpy()
     struck = frame.pianoroll(np.where(onsets, columns, END)).numpy() > 0.5
     music = {"pianoroll": roll[None], "onsets": struck[None], "voices": columns[None], "voice_onsets": onsets[None]}
-    sounding = frame.read(music)
-    last = frame.silence(1)._replace(events=sounding.events[:, 0], onsets=sounding.onsets[:, 0])
+    events, strokes, dropped = frame.events(music)
+    sounding = frame.read(music | {"onsets": 0 * struck[None], "voice_onsets": 0 * onsets[None]})  # No stroke is told.
+    last = frame.silence(1)._replace(events=events[:, 0])
     for t in range(1, len(columns)):
-        last = frame.follow(last, sounding.events[:, t], sounding.onsets[:, t])
+        last = frame.follow(last, events[:, t], tf.zeros_like(strokes[:, t]))
         for part, whole in zip(last, sounding, strict=True):
             np.testing.assert_array_equal(part, whole[:, t])
-    events, strokes, dropped = frame.events(music)
+    new = columns[1:] != columns[:-1]
+    if labelled:
+        np.testing.assert_array_equal(sounding.onsets[0, 1:], new & (columns[1:] != END))
     np.testing.assert_array_equal(frame.pianoroll(events)[0], roll)
     np.testing.assert_array_equal(frame.pianoroll(tf.where(strokes, events, END))[0] > 0.5, struck)
     assert not dropped.numpy().any()
@@ -315,6 +320,33 @@ def test_a_given_prefix_is_kept_and_scored(frame):
     assert np.all(draw.log_given.numpy() < 0)
 
 
+def test_a_window_in_the_middle_of_a_piece_knows_the_frame_before(parts):
+    """Its first frame is as probable as by hand from the frame before, whose notes count as new."""
+    model = models.LSTMAttention(
+        6, layers=1, attention_heads=0, frame=ChainedVoices(units=5, labelled=True, onsets=True, held=3)
+    )
+    model.build()
+    columns, onsets = parts[1]
+    roll = multi_hot(columns).numpy()
+    corpus = from_arrays([roll], voices=[columns], voice_onsets=[onsets])
+    batch = next(iter(corpus.windows(3, shuffle=False).batch(9)))
+    context, _ = model.step(
+        model.start({name: batch[name][1:2] for name in ("tonic", "mode", "timestep", "position")}),
+        model.frame.features(Sounding(columns[None, 2], tf.constant(onsets[None, 2]), tf.ones((1, 4), tf.int32))),
+    )
+    now = tf.constant(columns[None, 3], tf.int32), tf.constant(onsets[None, 3])
+    by_hand = model.frame.log_prob(context, *now, previous=tf.constant(columns[None, 2], tf.int32))
+    assert model(batch)["frame"][1, 0] == pytest.approx(float(tf.reduce_sum(by_hand)), rel=1e-5)
+
+
+def test_two_voices_on_one_key_are_one_note():
+    frame = made(ChainedVoices(2, units=3, labelled=True))
+    frame.head_bias.assign(20.0 * tf.one_hot([44, 44], END + 1))
+    np.testing.assert_allclose(
+        frame.relaxed(np.zeros((1, 6), np.float32), seed=SEED)[0], tf.one_hot(44, KEYS), atol=1e-6
+    )
+
+
 def test_any_labelled_voice_can_be_given():
     frame = made(ChainedVoices(3, units=5, labelled=True, onsets=True))
     context = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
@@ -383,6 +415,11 @@ def test_relaxed_draws_what_sample_draws():
 def test_what_cannot_be_read_is_refused(rolls):
     with pytest.raises(ValueError, match="read from `voices`"):
         ChainedVoices(labelled=True).events({"pianoroll": rolls[0]})
+    with pytest.raises(ValueError, match=r"3 labelled voices\. Received: voices=4"):
+        ChainedVoices(labelled=True).events({"voices": np.zeros((5, 3), np.int32)})
+    for frame in (ChainedVoices(), IndependentNotes()):
+        with pytest.raises(ValueError, match="read from `pianoroll`"):
+            frame.events({"voices": np.zeros((5, 4), np.int32)})
     with pytest.raises(ValueError, match="onsets=None"):
         made(ChainedVoices(1, units=3, onsets=True)).log_prob(np.zeros((1, 6), np.float32), np.array([[3]]))
     with pytest.raises(ValueError, match="held=-1"):

@@ -110,8 +110,17 @@ def test_voices_and_onsets_come_along(parts):
         assert not (batch["voice_onsets"] & (batch["voices"] == 88)).any()
     assert from_arrays(rolls).voices == 0
     assert "voices" not in epoch(from_arrays(rolls).windows(4).batch(2))[0]
-    with pytest.raises(ValueError, match="voices needs a row a frame"):
-        from_arrays(rolls, voices=[c[:2] for c, _ in parts])
+    columns = [c for c, _ in parts]
+    for wrong, message in (
+        ({"voices": [c[:2] for c in columns]}, "voices needs a row a frame"),
+        ({"voices": [c[:, 0] for c in columns]}, "voices needs a row a frame"),
+        ({"voices": columns, "voice_onsets": [c[:, :2] > 0 for c in columns]}, "voice_onsets needs a row a frame"),
+        ({"onsets": columns}, "onsets needs a row a frame"),
+        ({"voices": [c + 80 for c in columns]}, "A voice holds a key"),
+        ({"voices": [(c + 1) % 88 for c in columns]}, "stands in the pianoroll too"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            from_arrays(rolls, **wrong)
 
 
 def test_a_piece_has_one_last_frame(corpus, rolls):

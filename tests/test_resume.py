@@ -20,10 +20,11 @@ from conftest import small_corpora
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import bachkeras
+from bachkeras import _files as files
 from bachkeras import cli
 from bachkeras.data import catalog
 from bachkeras.evaluation import likelihood
-from bachkeras.training import callbacks, checkpoint, config, directory, files, interrupt, run, samples
+from bachkeras.training import callbacks, checkpoint, config, directory, interrupt, run, samples
 from bachkeras.training.checkpoint import Progress
 
 CONFIG = """
@@ -411,20 +412,19 @@ def test_killed_at_any_moment_it_becomes_the_same_run(toml, tmp_path):
     whole = time.monotonic() - began
     random = np.random.default_rng(0)
     runs, kills = [tmp_path / "0"], 0
-    for i in range(10):
+    while kills < 10:
         process = tiny(*command, str(runs[-1]), "--resume")
-        time.sleep(whole * (0.3 + 0.7 * (i + random.random()) / 10))
+        time.sleep(whole * random.uniform(0.3, 0.9))
         finished = process.poll() == 0
         process.kill()
         assert "Traceback" not in process.communicate()[1]
         assert not runs[-1].exists() or directory.card(runs[-1])["seed"] == 0
         if finished:
-            runs.append(tmp_path / str(i + 1))
+            runs.append(tmp_path / str(len(runs)))
         kills += not finished
     process = tiny(*command, str(runs[-1]), "--resume")
     told = process.communicate(timeout=120)
     assert process.returncode == 0, told
-    assert kills >= 5
     assert {path.name for path in tmp_path.iterdir()} == {"unbroken", *(out.name for out in runs)}
     for out in runs:
         check_same(out, tmp_path / "unbroken")

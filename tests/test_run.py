@@ -190,6 +190,8 @@ def test_notes_that_do_not_fit_forbid_a_figure(corpora):
 def test_mixed_precision_is_a_setting(corpora, tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
     sections = SMALL.to_dict()
+    sections["model"] |= {"ending": True}
+    sections["frame"] |= {"labelled": True, "onsets": True, "held": 4}
     sections["training"] |= {"precision": "mixed_bfloat16", "epochs": 1}
     run.train("lstm-attention", config.from_dict(sections), tmp_path / "run")
     assert keras.config.dtype_policy().name == "float32"

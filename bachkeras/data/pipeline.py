@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -26,6 +27,9 @@ FRAME_ARRAYS = {
     "voice_onsets": (bool, False),
 }
 """What a piece has a row a frame of: dtype in a batch, and the value that says silence."""
+
+VOICE_ARRAYS = ("voices", "voice_onsets")
+"""Those of them with a column a labelled voice."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,17 +61,17 @@ class Corpus:
         """The most notes that sound in one frame, at least 1."""
         return max([1, *(int(piece["pianoroll"].sum(-1).max(initial=0)) for piece in self.pieces)])
 
-    @property
+    @functools.cached_property
     def voices(self) -> int:
         """The number of labelled voices, 0 where not all pieces have the same."""
         numbers = {piece["voices"].shape[1] if "voices" in piece else 0 for piece in self.pieces}
         return numbers.pop() if len(numbers) == 1 else 0
 
-    @property
+    @functools.cached_property
     def frame_arrays(self) -> list[str]:
         """Which of `FRAME_ARRAYS` all pieces have."""
         names = [name for name in FRAME_ARRAYS if all(name in piece for piece in self.pieces)]
-        return [name for name in names if self.voices or not name.startswith("voice")]
+        return [name for name in names if self.voices or name not in VOICE_ARRAYS]
 
     def windows(
         self,
@@ -123,12 +127,28 @@ def from_arrays(pianorolls: Sequence[np.ndarray], **features: Sequence | int) ->
         roll = np.asarray(roll)
         if roll.ndim != 2 or roll.shape[1] != KEYS:
             raise ValueError(f"A pianoroll is an array (time, {KEYS}). Received: pianorolls[{i}].shape={roll.shape}")
-        piece = {name: values[i] for name, values in features.items()}
-        for name in piece.keys() & {"position", *FRAME_ARRAYS}:
-            if len(np.asarray(piece[name])) != len(roll):
-                raise ValueError(f"{name} needs a row a frame, {len(roll)}. Received: {name}[{i}]={piece[name]}")
-        pieces.append(piece | {"pianoroll": roll.astype(bool)})
+        piece = {name: values[i] for name, values in features.items()} | {"pianoroll": roll.astype(bool)}
+        _check(piece, f"pieces[{i}]")
+        pieces.append(piece)
     return Corpus(pieces)
+
+
+def _check(piece: Mapping, name: str) -> None:
+    """Refuse a piece whose arrays do not go together."""
+    frames = len(piece["pianoroll"])
+    voices = np.asarray(piece.get("voices", np.full((frames, 1), REST)))
+    columns = voices.shape[1] if voices.ndim == 2 else 1
+    shapes = {"position": (frames,), "onsets": (frames, KEYS)} | dict.fromkeys(VOICE_ARRAYS, (frames, columns))
+    for feature in piece.keys() & shapes.keys():
+        if np.shape(piece[feature]) != shapes[feature]:
+            shape = np.shape(piece[feature])
+            raise ValueError(f"{feature} needs a row a frame, {frames}. Received: {name}, {feature}.shape={shape}")
+    if np.any((voices < 0) | (voices > REST)):
+        raise ValueError(f"A voice holds a key, 0..{KEYS - 1}, or {REST} for a rest. Received: {name}, voices={voices}")
+    sung = np.zeros((frames, KEYS + 1), bool)
+    np.put_along_axis(sung, voices, True, axis=1)
+    if np.any(sung[:, :KEYS] & ~piece["pianoroll"]):
+        raise ValueError(f"What the voices sing stands in the pianoroll too. Received: {name}")
 
 
 @dataclasses.dataclass(frozen=True)

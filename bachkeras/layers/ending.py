@@ -52,8 +52,8 @@ class Ending(keras.layers.Layer):
             pianoroll: `(..., 88)`, the frame.
             tonic: int `(...)`, 0..11 or 12 unknown.
         """
-        seen = tf.concat([features, degrees(pianoroll, tonic)], -1)
-        hidden = self.hidden(tf.concat([context, tf.cast(seen, context.dtype)], -1))
+        seen = (context, features, degrees(pianoroll, tonic))
+        hidden = self.hidden(tf.concat([tf.cast(x, self.compute_dtype) for x in seen], -1))
         return tf.cast(self.logit(hidden)[..., 0], tf.float32)
 
 

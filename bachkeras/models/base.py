@@ -13,7 +13,7 @@ import tensorflow as tf
 from bachkeras.data.pipeline import UNKNOWN
 from bachkeras.generation import loop
 from bachkeras.layers.ending import Ending
-from bachkeras.layers.frame.base import FREE, FrameDistribution, Sounding
+from bachkeras.layers.frame.base import END, FREE, FrameDistribution, Sounding
 from bachkeras.music.pianoroll import KEYS
 
 _WRITE_SIGNATURE = (
@@ -70,8 +70,8 @@ class FrameModel(keras.Model):
             training: whether to drop.
 
         Returns:
-            `frame`: of what sounds in each frame. `ending`, where the model has one: of the piece going on after each
-            frame, or not.
+            `frame`: of what sounds in each frame. `ending`, where the model has one and the batch says where pieces
+            end (`last`): of the piece going on after each frame, or not.
         """
         raise NotImplementedError
 
@@ -85,7 +85,7 @@ class FrameModel(keras.Model):
         mask = tf.cast(x["mask"], tf.float32)
         # Flat: Keras would average over time first, and so weigh a frame by the length of its batch.
         self.nats_per_frame.update_state(tf.reshape(-y_pred["frame"], [-1]), sample_weight=tf.reshape(mask, [-1]))
-        if self.ending:
+        if "ending" in y_pred:
             self.ending_nats.update_state(-tf.reduce_sum(y_pred["ending"] * mask, 1))
         nll = -tf.add_n([tf.cast(term, tf.float32) for term in y_pred.values()])
         loss = tf.reduce_sum(nll * mask) / tf.maximum(tf.reduce_sum(mask), 1.0)
@@ -147,18 +147,10 @@ class FrameModel(keras.Model):
         Raises:
             ValueError: if an argument is out of its range or has another shape, or the model knows no ending.
         """
-        if count < 1 or length < 1:
-            raise ValueError(f"count and length are at least 1. Received: count={count}, length={length}")
-        if not 0 < temperature < math.inf or not 0 < top_p <= 1:
-            raise ValueError(
-                f"temperature is above 0, top_p in (0, 1]. Received: temperature={temperature}, top_p={top_p}"
-            )
         if until_end and not self.ending:
             raise ValueError("This model was not trained to end a piece. Received: until_end=True")
-        if seed is None:
-            seed = secrets.randbits(31)
-        if not 0 <= seed < 2**31:
-            raise ValueError(f"A seed is 0 to 2^31 - 1. Received: seed={seed}")
+        seed = secrets.randbits(31) if seed is None else seed
+        _check_numbers(count, length, temperature, top_p, seed)
         conditions = dict(conditions or {})
         for name in conditions.keys() - UNKNOWN.keys():
             raise ValueError(f"The conditions are {', '.join(UNKNOWN)}. Received: {name}={conditions[name]}")
@@ -201,16 +193,19 @@ class FrameModel(keras.Model):
             raise ValueError(f"{type(self).__name__} cannot continue a piece: leave the primer out.")
         arrays = dict(primer) if isinstance(primer, Mapping) else {"pianoroll": np.asarray(primer) > 0.5}
         widths = {"pianoroll": KEYS, "onsets": KEYS, "voices": self.frame.voices, "voice_onsets": self.frame.voices}
+        time = {np.shape(array)[-2:-1] for array in arrays.values()}
         for name, array in arrays.items():
             array = np.asarray(array)
-            if name not in widths or array.ndim not in (2, 3) or array.shape[-1] != widths[name]:
+            if name not in widths or array.ndim not in (2, 3) or array.shape[-1] != widths[name] or len(time) > 1:
                 raise ValueError(
-                    f"A primer is (time, {KEYS}) or (count, time, {KEYS}), or a mapping of {', '.join(widths)}. "
-                    f"Received: {name}.shape={array.shape}"
+                    f"A primer is (time, {KEYS}) or (count, time, {KEYS}), or a mapping of {', '.join(widths)}, of "
+                    f"one length. Received: {name}.shape={array.shape}"
                 )
             arrays[name] = _broadcast("primer", array, (count, *array.shape[-2:]))
         self._check_fit("primer", arrays)
         events, onsets, _ = self.frame.events(arrays)
+        if tf.reduce_any((events < 0) | (events > END)):
+            raise ValueError(f"A voice holds 0 to {END}. Received: primer with others")
         return events, onsets
 
     def _check_fit(self, name, music):
@@ -223,6 +218,16 @@ class FrameModel(keras.Model):
 
     def _write_graph(self, conditions, primer, primer_onsets, given, until_end, temperature, top_p, seed):
         return loop.write(self, conditions, (primer, primer_onsets), given, until_end, temperature, top_p, seed)
+
+
+def _check_numbers(count: int, length: int, temperature: float, top_p: float, seed: int) -> None:
+    """Refuse arguments of `generate` that are out of their range."""
+    if count < 1 or length < 1:
+        raise ValueError(f"count and length are at least 1. Received: count={count}, length={length}")
+    if not 0 < temperature < math.inf or not 0 < top_p <= 1:
+        raise ValueError(f"temperature is above 0, top_p in (0, 1]. Received: temperature={temperature}, top_p={top_p}")
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"A seed is 0 to 2^31 - 1. Received: seed={seed}")
 
 
 def _broadcast(name: str, value, shape: tuple[int, ...]) -> tf.Tensor:

@@ -100,7 +100,7 @@ class LSTMAttention(FrameModel):
         context = self.core(self._inputs(known, before, training), training=training)
         log_p = self.frame.log_prob(context, now.events, now.onsets, previous=before.events, training=training)
         terms = {"frame": tf.reduce_sum(log_p, axis=-1)}
-        if self.ending:
+        if self.ending and "last" in batch:
             tonic = tf.repeat(known["tonic"][:, None], tf.shape(context)[1], axis=1)
             terms["ending"] = endings.log_prob(self.ending_odds(context, now, tonic), batch["last"])
         return terms

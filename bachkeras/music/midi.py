@@ -12,8 +12,9 @@ from pathlib import Path
 import mido
 import numpy as np
 
-from bachkeras.music import files
-from bachkeras.music.score import MINOR, NOTE, Key, Meter, Score, Tempo
+from bachkeras import _files as files
+from bachkeras.music import spelling
+from bachkeras.music.score import MINOR, NOTE, TONICS, Key, Meter, Score, Tempo
 
 QUARTERS_PER_MINUTE = 80.0
 """Tempo of a written file whose score has none: a chorale's pace."""
@@ -23,10 +24,6 @@ VELOCITY = 80
 
 PERCUSSION = 9
 """mido's number of MIDI channel 10, whose notes are drums, not pitches."""
-
-# The spelling of each tonic with the fewest sharps or flats.
-_MAJOR_KEYS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-_MINOR_KEYS = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm")
 
 
 class MidiError(ValueError):
@@ -166,7 +163,7 @@ def _signatures(events: Iterable[tuple[int, mido.MetaMessage]]):
 def _key(tick: int, name: str) -> Key:
     """The key of a MIDI name such as "F#m"."""
     letter, accidental = name[0], name[1:].rstrip("m")
-    tonic = _MAJOR_KEYS.index(letter) + {"": 0, "#": 1, "b": -1}[accidental]
+    tonic = TONICS.index(letter) + {"": 0, "#": 1, "b": -1}[accidental]
     return Key(tick, tonic % 12, int(name.endswith("m")))
 
 
@@ -216,8 +213,8 @@ def _conductor(score: Score) -> list[tuple[int, mido.MetaMessage]]:
         signature = mido.MetaMessage("time_signature", numerator=meter.numerator, denominator=meter.denominator)
         events.append((meter.tick, signature))
     for key in score.keys:
-        names = _MINOR_KEYS if key.mode == MINOR else _MAJOR_KEYS
-        events.append((key.tick, mido.MetaMessage("key_signature", key=names[key.tonic])))
+        name = spelling.tonic(key) + ("m" if key.mode == MINOR else "")
+        events.append((key.tick, mido.MetaMessage("key_signature", key=name)))
     return sorted(events, key=lambda event: event[0])
 
 

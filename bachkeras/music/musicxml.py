@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 from xml.etree import ElementTree
 
-from bachkeras.music import files, notation, spelling
+from bachkeras import _files as files
+from bachkeras.music import notation, spelling
 from bachkeras.music.bars import Bar, bars
 from bachkeras.music.midi import PERCUSSION
 from bachkeras.music.notation import FINEST, Piece, Staff

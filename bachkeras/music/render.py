@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bachkeras.music import files
+from bachkeras import _files as files
 from bachkeras.music.bars import Bar, bars
 from bachkeras.music.score import Meter, Score
 

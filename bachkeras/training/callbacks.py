@@ -10,7 +10,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from bachkeras.training import checkpoint, files, interrupt
+from bachkeras import _files as files
+from bachkeras.training import checkpoint, interrupt
 from bachkeras.training.checkpoint import Progress
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from bachkeras.training import files
+from bachkeras import _files as files
 
 NAME = "checkpoint.npz"
 """The file in the run directory; it is there as long as the run is unfinished."""

@@ -50,6 +50,8 @@ def card(path: str | os.PathLike) -> dict[str, Any]:
     try:
         content = json.loads((path / "config.json").read_text())
         found = content["format"]
+        if found == FORMAT and not {"model", "config", "data", "seed", "settings"} <= content.keys():
+            raise ValueError("It is not whole.")
     except (OSError, ValueError, TypeError, KeyError):
         raise ValueError(f"This is no run directory (no readable config.json). Received: {str(path)!r}") from None
     if found != FORMAT:

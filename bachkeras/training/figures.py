@@ -110,13 +110,14 @@ def _endings(model: keras.Model, card: Mapping[str, Any], test: Corpus) -> dict[
         "real_on_tonic": endings.on_tonic(real, [int(piece.get("tonic", UNKNOWN["tonic"])) for piece in test.pieces]),
         "mean_frames": float(np.mean([len(roll) for roll in rolls])),
         "real_mean_frames": float(np.mean([len(roll) for roll in real])),
-        "never_ended": sum(len(roll) >= samples.longest(card) for roll in rolls),
+        "longest": samples.longest(card),
+        "cut": sum(len(roll) >= samples.longest(card) for roll in rolls),
     }
 
 
 def _ending_text(found: Mapping[str, Any]) -> str:
     text = f"{found['samples']} samples of {found['mean_frames']:.0f} frames on average, Bach's test pieces "
-    text += f"{found['real_mean_frames']:.0f}; {found['never_ended']} never ended"
+    text += f"{found['real_mean_frames']:.0f}; {found['cut']} cut at {found['longest']}"
     if found["on_tonic"] is not None:
         text += f"; {found['on_tonic']:.0%} end on the tonic in the bass, Bach's {found['real_on_tonic']:.0%}"
     return text

@@ -53,6 +53,12 @@ class Request:
         if card["model"] == self.model:
             there = config.from_dict(card["config"])
             here = config.read(self.model, self.config) if self.config else there
+            if self.data is None:
+                here = dataclasses.replace(here, data=dataclasses.replace(here.data, name=there.data.name))
+            if self.epochs is None:
+                here = dataclasses.replace(
+                    here, training=dataclasses.replace(here.training, epochs=there.training.epochs)
+                )
             if "init" in card:  # Its model and precision are those of the run that it began from.
                 training = dataclasses.replace(here.training, precision=there.training.precision)
                 here = dataclasses.replace(there, data=here.data, training=training)

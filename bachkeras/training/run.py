@@ -13,14 +13,15 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from bachkeras import _files as files
 from bachkeras import models
+from bachkeras._files import write_json
 from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import likelihood
-from bachkeras.training import callbacks, checkpoint, directory, figures, files, interrupt, samples
+from bachkeras.training import callbacks, checkpoint, directory, figures, interrupt, samples
 from bachkeras.training.checkpoint import Progress
 from bachkeras.training.config import Config, Training, from_dict
-from bachkeras.training.files import write_json
 
 MODELS = {"lstm-attention": models.LSTMAttention}
 """The models by their names on the command line."""
@@ -148,9 +149,9 @@ def make_model(name: str, config: Config, corpora: Collection[Corpus]) -> keras.
     if kind == "ChainedVoices":
         labelled = arguments.get("labelled", False)
         voices = min(corpus.voices for corpus in corpora) if labelled else max(corpus.polyphony for corpus in corpora)
-        if not voices:
-            raise ValueError(f"The corpus has no labelled voices. Received: labelled={labelled}")
         arguments.setdefault("voices", voices)
+        if labelled and (not voices or arguments["voices"] != voices):
+            raise ValueError(f"The corpus has {voices or 'no'} labelled voices. Received: {arguments}")
     try:
         model = MODELS[name](**config.model, frame=FRAMES[kind](**arguments))
         model.build()

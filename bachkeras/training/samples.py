@@ -90,6 +90,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{i:03}.mid" for i in range(1, count + 1)]
     for path, (music, piece) in zip(paths, pieces, strict=True):
+        if key is not None:
+            piece = piece._replace(mode=key[1])  # On paper also where the model has not heard of it.
         written = score(model.frame, music, piece, card["sounding_shift"], title=path.stem)
         midi.write(path, written)
         render.picture(path.with_suffix(".png"), written)

@@ -223,6 +223,13 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         """
 
 
+def read_notes(music: Mapping[str, tf.Tensor], voices: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """`top_notes` of the frames of `music`, see `FrameDistribution.events`."""
+    if "pianoroll" not in music:
+        raise ValueError("Frames are read from `pianoroll`. Received: " + ", ".join(music))
+    return top_notes(music["pianoroll"], voices)
+
+
 def top_notes(pianoroll: tf.Tensor, voices: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The highest `voices` notes of each frame, from the top, then `END`; and how many notes were left out.
 

@@ -13,8 +13,8 @@ from bachkeras.layers.frame.base import (
     FrameDistribution,
     gumbel,
     multi_hot,
+    read_notes,
     temper,
-    top_notes,
 )
 from bachkeras.music.pianoroll import KEYS
 
@@ -115,14 +115,13 @@ class ChainedVoices(FrameDistribution):
     def events(self, music):
         """See `FrameDistribution.events`: the voices, or the highest `voices` notes from the top, then `END`."""
         if not self.labelled:
-            events, dropped = top_notes(music["pianoroll"], self.voices)
+            events, dropped = read_notes(music, self.voices)
             struck = music.get("onsets")
-        elif "voices" in music:
-            events = tf.cast(music["voices"], tf.int32)
-            struck = music.get("voice_onsets")
-            dropped = _notes(music["pianoroll"]) - _notes(self.pianoroll(events)) if "pianoroll" in music else 0
         else:
-            raise ValueError("Labelled voices are read from `voices`. Received: " + ", ".join(music))
+            events = self._columns(music)
+            struck = music.get("voice_onsets")
+            sung = _notes(self.pianoroll(events))
+            dropped = tf.maximum(_notes(music["pianoroll"]) - sung, 0) if "pianoroll" in music else 0 * sung
         if not self.onsets or struck is None:
             return events, tf.zeros_like(events, tf.bool), dropped
         if not self.labelled:
@@ -130,6 +129,15 @@ class ChainedVoices(FrameDistribution):
             struck = tf.pad(tf.cast(struck, tf.bool), [[0, 0]] * leading + [[0, 1]])  # `END` is never struck.
             struck = tf.gather(struck, events, axis=-1, batch_dims=leading)
         return events, tf.cast(struck, tf.bool), dropped
+
+    def _columns(self, music):
+        """The labelled voices, int32 `(..., voices)`."""
+        if "voices" not in music:
+            raise ValueError("Labelled voices are read from `voices`. Received: " + ", ".join(music))
+        events = tf.cast(music["voices"], tf.int32)
+        if events.shape[-1] != self.voices:
+            raise ValueError(f"The music has {events.shape[-1]} labelled voices. Received: voices={self.voices}")
+        return events
 
     def pianoroll(self, events):
         """See `FrameDistribution.pianoroll`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from bachkeras.layers.frame.base import END, FREE, Draw, FrameDistribution, multi_hot, temper, top_notes
+from bachkeras.layers.frame.base import END, FREE, Draw, FrameDistribution, multi_hot, read_notes, temper, top_notes
 from bachkeras.music.pianoroll import KEYS
 
 
@@ -39,7 +39,7 @@ class IndependentNotes(FrameDistribution):
 
     def events(self, music):
         """See `FrameDistribution.events`: all notes, from the top, then `END`."""
-        events, dropped = top_notes(music["pianoroll"], self.voices)
+        events, dropped = read_notes(music, self.voices)
         return events, tf.zeros_like(events, tf.bool), dropped
 
     def pianoroll(self, events):

@@ -31,9 +31,32 @@ def whole(path: Path) -> Iterator[Path]:
     folder.mkdir()
     try:
         yield folder / path.name
+        _to_disk(folder / path.name)
         os.replace(folder / path.name, path)
+        _to_disk(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file: until all of it is there, the path holds what it held before.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    with whole(Path(path)) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def _to_disk(path: Path) -> None:
+    """Let what a file or folder holds survive a power cut, where the system can say so."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -46,8 +69,7 @@ def remove_unfinished(folder: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file, whole or not at all."""
-    with whole(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    replace(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 @contextlib.contextmanager
