@@ -42,7 +42,7 @@ def test_a_wrong_file_says_what_is_wrong(tmp_path, text, message):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match=r"default, independent, q88, source\. Received: config='best'"):
+    with pytest.raises(ValueError, match=r"chorales, default, independent, q88, s16, source\. Received: config='best'"):
         config.read("lstm-attention", "best")
     with pytest.raises(ValueError, match="Received: config="):
         config.read("lstm-attention", "./none.toml")
