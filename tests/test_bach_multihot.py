@@ -6,6 +6,7 @@ from pathlib import Path
 
 import bach_multihot
 import numpy as np
+import pytest
 import tensorflow_datasets as tfds
 
 from bachkeras.data import sources
@@ -72,31 +73,38 @@ def test_chorales_are_written_as_the_source_gives_them(tmp_path, few_chorales):
             assert_equal(found[example["id"]], example | {"family": f"tune of {example['id']}"})
 
 
-def test_jsb_quarter_is_the_file(tmp_path, jsb_dir):
-    builder = prepare("jsb_quarter", tmp_path, jsb_dir)
-    assert builder.info.metadata["sounding_shift"] == -12
-    expected = sources.jsb_quarter_examples((jsb_dir / "jsb-chorales-quarter.json").read_text())
-    sizes = []
+@pytest.mark.parametrize(
+    ("name", "file", "read", "shift", "sizes"),
+    [
+        (
+            "jsb_quarter",
+            "jsb-chorales-quarter.json",
+            sources.jsb_quarter_examples,
+            -12,
+            [(229, 13807), (76, 4602), (77, 4725)],
+        ),
+        (
+            "jsb_16th",
+            "Jsb16thSeparated.json",
+            sources.jsb_16th_examples,
+            0,
+            [(229, 55228), (76, 18408), (77, 18900)],
+        ),
+    ],
+)
+def test_a_benchmark_is_its_file(tmp_path, jsb_dir, name, file, read, shift, sizes):
+    builder = prepare(name, tmp_path, jsb_dir)
+    assert builder.info.metadata["sounding_shift"] == shift
+    expected = read((jsb_dir / file).read_text())
+    found_sizes = []
     for split in SPLITS:
         found = {example["id"]: example for example in decoded(builder, split)}
-        sizes.append((len(found), sum(len(example["pianoroll"]) for example in found.values())))
+        found_sizes.append((len(found), sum(len(example["pianoroll"]) for example in found.values())))
         for example in expected[split]:
             assert_equal(found[example["id"]], example)
-    assert sizes == [(229, 13807), (76, 4602), (77, 4725)]
-    assert sum(int((~example["pianoroll"].any(axis=1)).sum()) for example in expected["test"]) == 17
-
-
-def test_jsb_16th_is_the_file(tmp_path, jsb_dir):
-    builder = prepare("jsb_16th", tmp_path, jsb_dir)
-    assert builder.info.metadata["sounding_shift"] == 0
-    expected = sources.jsb_16th_examples((jsb_dir / "Jsb16thSeparated.json").read_text())
-    sizes = []
-    for split in SPLITS:
-        found = {example["id"]: example for example in decoded(builder, split)}
-        sizes.append((len(found), sum(len(example["pianoroll"]) for example in found.values())))
-        for example in expected[split]:
-            assert_equal(found[example["id"]], example)
-    assert sizes == [(229, 55228), (76, 18408), (77, 18900)]
+    assert found_sizes == sizes
+    if name == "jsb_quarter":
+        assert sum(int((~example["pianoroll"].any(axis=1)).sum()) for example in expected["test"]) == 17
 
 
 def assert_equal(found: sources.Example, expected: sources.Example) -> None:
