@@ -22,11 +22,14 @@ class Ending(keras.layers.Layer):
 
     Args:
         units: width of the hidden layer.
+        dropout: share of the inputs and of the hidden layer that training drops; pieces are few.
     """
 
-    def __init__(self, units: int = 64, **kwargs):
+    def __init__(self, units: int = 64, dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         self.units = units
+        self.dropout = dropout
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.hidden = keras.layers.Dense(units, activation="gelu", dtype=self.dtype_policy, name="hidden")
         # A piece has hundreds of frames, and one of them is the last.
         rare = keras.initializers.Constant(-5.0)
@@ -34,7 +37,7 @@ class Ending(keras.layers.Layer):
 
     def get_config(self):
         """Constructor arguments."""
-        return {**super().get_config(), "units": self.units}
+        return {**super().get_config(), "units": self.units, "dropout": self.dropout}
 
     def build(self, context_shape, features_shape):
         """Create the weights for contexts and features of these sizes."""
@@ -43,7 +46,9 @@ class Ending(keras.layers.Layer):
         self.logit.build((*context_shape[:-1], self.units))
         super().build((context_shape, features_shape))
 
-    def call(self, context: tf.Tensor, features: tf.Tensor, pianoroll: tf.Tensor, tonic: tf.Tensor) -> tf.Tensor:
+    def call(
+        self, context: tf.Tensor, features: tf.Tensor, pianoroll: tf.Tensor, tonic: tf.Tensor, training=None
+    ) -> tf.Tensor:
         """Log odds that a frame is the last, float32 `(...)`.
 
         Args:
@@ -51,10 +56,11 @@ class Ending(keras.layers.Layer):
             features: `(..., F)`, the frame's, as the model reads them.
             pianoroll: `(..., 88)`, the frame.
             tonic: int `(...)`, 0..11 or 12 unknown.
+            training: whether to drop.
         """
-        seen = (context, features, degrees(pianoroll, tonic))
-        hidden = self.hidden(tf.concat([tf.cast(x, self.compute_dtype) for x in seen], -1))
-        return tf.cast(self.logit(hidden)[..., 0], tf.float32)
+        seen = [tf.cast(x, self.compute_dtype) for x in (context, features, degrees(pianoroll, tonic))]
+        hidden = self.hidden(self.drop(tf.concat(seen, -1), training=training))
+        return tf.cast(self.logit(self.drop(hidden, training=training))[..., 0], tf.float32)
 
 
 def log_prob(log_odds: tf.Tensor, last: tf.Tensor) -> tf.Tensor:

@@ -106,9 +106,10 @@ class FrameModel(keras.Model):
         self._check_fit("batch", batch)
         return {name: tf.reduce_sum(term * batch["mask"], 1) for name, term in self(batch, training=False).items()}
 
-    def ending_odds(self, context: tf.Tensor, now: Sounding, tonic: tf.Tensor) -> tf.Tensor:
+    def ending_odds(self, context: tf.Tensor, now: Sounding, tonic: tf.Tensor, training=None) -> tf.Tensor:
         """Log odds that the frame `now`, written from `context`, is the last: float32 `(...)`; see `Ending`."""
-        return self.ending(context, self.frame.features(now), self.frame.pianoroll(now.events), tonic)
+        features, roll = self.frame.features(now), self.frame.pianoroll(now.events)
+        return self.ending(context, features, roll, tonic, training=training)
 
     def generate(
         self,

@@ -63,7 +63,7 @@ class LSTMAttention(FrameModel):
         self.frame_dropout = frame_dropout
         self.feature_dropout = keras.layers.Dropout(frame_dropout, dtype=policy)
         if ending:
-            self.ending = endings.Ending(dtype=policy, name="ending")
+            self.ending = endings.Ending(dropout=dropout, dtype=policy, name="ending")
             self.ending_nats = keras.metrics.Mean(name="ending_nats")
 
     def get_config(self):
@@ -102,7 +102,7 @@ class LSTMAttention(FrameModel):
         terms = {"frame": tf.reduce_sum(log_p, axis=-1)}
         if self.ending and "last" in batch:
             tonic = tf.repeat(known["tonic"][:, None], tf.shape(context)[1], axis=1)
-            terms["ending"] = endings.log_prob(self.ending_odds(context, now, tonic), batch["last"])
+            terms["ending"] = endings.log_prob(self.ending_odds(context, now, tonic, training), batch["last"])
         return terms
 
     def attention(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
