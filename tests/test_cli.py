@@ -6,7 +6,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import small_corpora
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -52,18 +54,24 @@ def test_data_imports_no_tensorflow():
     assert python("-c", code).returncode == 0
 
 
-def test_the_readmes_python_runs(rolls, monkeypatch):
-    """The three lines and what follows them, on small data and a narrow model."""
+def test_the_readmes_python_runs(monkeypatch):
+    """On small data and narrow models."""
     import bachkeras
     from bachkeras.data import catalog
     from bachkeras.models import LSTMAttention
 
-    corpus = bachkeras.data.from_arrays(rolls)
+    corpus = small_corpora()["train"]
     monkeypatch.setattr(catalog, "load", lambda name, split: corpus)
-    monkeypatch.setattr(bachkeras.models, "LSTMAttention", lambda hidden: LSTMAttention(16))
-    first, then = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.setattr(bachkeras.models, "LSTMAttention", lambda hidden, **more: LSTMAttention(16, **more))
+    first, then, voices, trained = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     with pytest.warns(UserWarning, match="shuffle=True"):  # Keras says so of every dataset.
         exec(first, names)
-    exec(then.partition("model = bachkeras.load")[0], names)
+    exec(then, names)
     assert names["more"]["pianoroll"].shape == (2, 32, 88)
+    exec(voices, names)
+    assert next(iter(names["ds"]))["voices"].shape[-1] == 4
+    monkeypatch.setattr(bachkeras, "load", lambda path: names["model"], raising=False)
+    exec(trained, names)
+    assert np.all(names["music"]["events"][:, :, 0] == 51)
+    assert names["music"]["onsets"].shape == (2, 64, 4)

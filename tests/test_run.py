@@ -14,6 +14,7 @@ from bachkeras import cli
 from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus, from_arrays
 from bachkeras.layers.frame import ChainedVoices
+from bachkeras.models import LSTMAttention
 from bachkeras.music import midi, pianoroll, voices
 from bachkeras.training import config, directory, figures, run, samples
 from bachkeras.training.samples import Setting
@@ -190,13 +191,20 @@ def test_notes_that_do_not_fit_forbid_a_figure(corpora):
 def test_mixed_precision_is_a_setting(corpora, tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
     sections = SMALL.to_dict()
-    sections["model"] |= {"ending": True}
-    sections["frame"] |= {"labelled": True, "onsets": True, "held": 4}
     sections["training"] |= {"precision": "mixed_bfloat16", "epochs": 1}
     run.train("lstm-attention", config.from_dict(sections), tmp_path / "run")
     assert keras.config.dtype_policy().name == "float32"
     model = bachkeras.load(tmp_path / "run")
     assert model.core.compute_dtype == model.frame.context_dropout.compute_dtype == "bfloat16"
+
+
+def test_voices_and_endings_learn_in_bfloat16(corpora):
+    frame = ChainedVoices(units=8, labelled=True, onsets=True, held=4, dtype="mixed_bfloat16")
+    model = LSTMAttention(8, layers=1, ending=True, frame=frame, dtype="mixed_bfloat16")
+    model.compile("adam")
+    history = model.fit(corpora["train"].windows(4).batch(8), verbose=0, shuffle=False).history
+    assert np.isfinite(history["loss"][0])
+    assert np.isfinite(history["ending_nats"][0])
 
 
 def test_training_stops_where_it_no_longer_helps(corpora, tmp_path, monkeypatch):
