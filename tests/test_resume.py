@@ -146,6 +146,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 def test_broken_off_everywhere_it_becomes_the_same_run(unbroken, toml, tmp_path, monkeypatch, capsys):
     """One run, broken off seven times."""
     out = tmp_path / "run"

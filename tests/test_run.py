@@ -188,6 +188,7 @@ def test_notes_that_do_not_fit_forbid_a_figure(corpora):
     assert "test_nats_per_frame" not in row
 
 
+@pytest.mark.slow
 def test_mixed_precision_is_a_setting(corpora, tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
     sections = SMALL.to_dict()
@@ -198,6 +199,7 @@ def test_mixed_precision_is_a_setting(corpora, tmp_path, monkeypatch):
     assert model.core.compute_dtype == model.frame.context_dropout.compute_dtype == "bfloat16"
 
 
+@pytest.mark.slow
 def test_voices_and_endings_learn_in_bfloat16(corpora):
     frame = ChainedVoices(units=8, labelled=True, onsets=True, held=4, dtype="mixed_bfloat16")
     model = LSTMAttention(8, layers=1, ending=True, frame=frame, dtype="mixed_bfloat16")
@@ -207,6 +209,7 @@ def test_voices_and_endings_learn_in_bfloat16(corpora):
     assert np.isfinite(history["ending_nats"][0])
 
 
+@pytest.mark.slow
 def test_training_stops_where_it_no_longer_helps(corpora, tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
     sections = SMALL.to_dict()
