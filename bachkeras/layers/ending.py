@@ -82,8 +82,8 @@ def degrees(pianoroll: tf.Tensor, tonic: tf.Tensor) -> tf.Tensor:
     # Row k: the pitch class of key k.
     classes = tf.one_hot((tf.range(KEYS) + LOWEST) % DEGREES, DEGREES)
     lowest = sounds * tf.cast(tf.cumsum(sounds, axis=-1, exclusive=True) < 0.5, tf.float32)
-    frame = tf.stack([tf.minimum(tf.linalg.matmul(x, classes), 1.0) for x in (sounds, lowest)], -2)
     above = (tf.range(DEGREES) + tf.cast(tonic, tf.int32)[..., None]) % DEGREES
-    turned = tf.gather(frame, tf.stack([above, above], -2), axis=-1, batch_dims=frame.shape.rank - 1)
+    seen = [tf.minimum(tf.linalg.matmul(x, classes), 1.0) for x in (sounds, lowest)]
+    turned = [tf.gather(x, above, axis=-1, batch_dims=above.shape.rank - 1) for x in seen]
     known = tf.cast(tf.cast(tonic, tf.int32) != UNKNOWN["tonic"], tf.float32)[..., None]
-    return known * tf.concat([turned[..., 0, :], turned[..., 1, :]], -1)
+    return known * tf.concat(turned, -1)
