@@ -1,16 +1,16 @@
-"""Likelihood under a protocol, and the chord trigram that every network has to beat."""
+"""Likelihood under a protocol, and what forbids to quote one."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bachkeras.data import splits
+from bachkeras.evaluation.ngrams import ChordTrigram
 
 if TYPE_CHECKING:
     from bachkeras.data.pipeline import Corpus
@@ -60,6 +60,11 @@ def may_share_tunes(trained_on: Iterable[str], test: str) -> list[str]:
     return [name for name in trained_on if name != test and not (name.startswith("chorales") and os.sep not in name)]
 
 
+def dropped_notes(model: FrameModel, pieces: Sequence[Mapping[str, Any]]) -> int:
+    """Notes of some pieces that do not fit the model's voices."""
+    return sum(int(np.sum(model.frame.events(piece)[2])) for piece in pieces)
+
+
 def log_probs(model: FrameModel, corpus: Corpus, batch_size: int = 16) -> dict[str, np.ndarray]:
     """Log probabilities of each piece, whole, in nats: float64 `(pieces,)` each, as `FrameModel.log_probs` has them.
 
@@ -71,6 +76,12 @@ def log_probs(model: FrameModel, corpus: Corpus, batch_size: int = 16) -> dict[s
     if len(log_p["frame"]) != len(corpus):
         raise ValueError(f"A piece without frames has no likelihood. Received: corpus={corpus.name!r}")
     return log_p
+
+
+def chord_trigram(train: Corpus, test: Corpus) -> np.ndarray:
+    """Log probabilities of the pieces of `test` as sets of notes under the `ChordTrigram` of `train`, `(pieces,)`."""
+    trigram = ChordTrigram([piece["pianoroll"] for piece in train.pieces])
+    return np.array([trigram.log_prob(piece["pianoroll"]).sum() for piece in test.pieces])
 
 
 def clean_pieces(corpus: Corpus) -> list[int] | None:
@@ -85,54 +96,3 @@ def nats_per_frame(log_p: np.ndarray, corpus: Corpus, pieces: Sequence[int] | No
     pieces = range(len(corpus)) if pieces is None else pieces
     frames = sum(len(corpus.pieces[i]["pianoroll"]) for i in pieces)
     return float(-sum(log_p[i] for i in pieces) / frames) if frames else None
-
-
-class ChordTrigram:
-    """A smoothed trigram over whole chords (sets of keys), the floor without a network.
-
-    With n training frames, D distinct chords and b(c) the product of 88 Bernoullis, p_key = (n_key + .5) / (n + 1):
-
-        p_1(c) = (n(c) + D b(c)) / (n + D)
-        p_k(c | h) = (n(h, c) + w d(h) p_{k-1}(c)) / (n(h) + w d(h)),   k = 2, 3
-
-    where h are the k - 1 chords before, d(h) the distinct chords seen after h, and an unseen h gives p_{k-1}. A piece's
-    first frame has p_1, its second p_2.
-
-    Args:
-        pieces: training frames, bool `(time, 88)` each.
-        weight: w, the strength of the shorter history (3 is best on the benchmark's validation split).
-    """
-
-    def __init__(self, pieces: Sequence[np.ndarray], weight: float = 3.0):
-        self.weight = weight
-        frames = np.concatenate(pieces)
-        key = (frames.sum(0) + 0.5) / (len(frames) + 1)
-        self.log_on, self.log_off = np.log(key), np.log1p(-key)
-        self.frames = len(frames)
-        self.after: dict[Hashable, Counter] = defaultdict(Counter)
-        for piece in pieces:
-            chords = _chords(piece)
-            for t, chord in enumerate(chords):
-                for k in range(min(t, 2) + 1):
-                    self.after[tuple(chords[t - k : t])][chord] += 1
-        self.distinct = len(self.after[()])
-
-    def log_prob(self, piece: np.ndarray) -> np.ndarray:
-        """Log probability of each frame of a piece, bool `(time, 88)`: float64 `(time,)`."""
-        background = np.exp(np.where(piece, self.log_on, self.log_off).sum(-1))
-        chords = _chords(piece)
-        return np.log([self._probability(chords[max(t - 2, 0) : t], c, background[t]) for t, c in enumerate(chords)])
-
-    def _probability(self, history: list[bytes], chord: bytes, background: float) -> float:
-        p = (self.after[()][chord] + self.distinct * background) / (self.frames + self.distinct)
-        for k in range(1, len(history) + 1):
-            seen = self.after.get(tuple(history[-k:]))
-            if not seen:
-                return p
-            smooth = self.weight * len(seen)
-            p = (seen[chord] + smooth * p) / (seen.total() + smooth)
-        return p
-
-
-def _chords(piece: np.ndarray) -> list[bytes]:
-    return [frame.tobytes() for frame in np.packbits(np.asarray(piece, bool), axis=1)]

@@ -66,3 +66,16 @@ def runs(voice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     starts = np.flatnonzero(np.diff(voice, prepend=-1) != 0)
     return voice[starts], np.diff(starts, append=len(voice))
+
+
+def melody(parts: Parts, voice: int) -> np.ndarray:
+    """The pitches of a voice one after the other, without rests and lengths: int `(notes,)`.
+
+    A repeated note counts once. After a rest a labelled voice begins anew, with the same pitch maybe. By rank there is
+    no such rest: a voice that is missing is one note less.
+    """
+    column = parts.voices[:, voice]
+    if not parts.labelled:
+        column = column[column != REST]
+    pitches, _ = runs(column)
+    return pitches[pitches != REST]

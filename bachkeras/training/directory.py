@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,6 @@ def card(path: str | os.PathLike) -> dict[str, Any]:
 
 def describe(model_name: str, config: Config, corpus: Corpus, seed: int) -> dict[str, Any]:
     """What the config.json of a new run says."""
-    settings = Counter(samples.setting(piece) for piece in corpus.pieces)
     return {
         "format": FORMAT,
         "model": model_name,
@@ -76,7 +74,7 @@ def describe(model_name: str, config: Config, corpus: Corpus, seed: int) -> dict
         "sounding_shift": corpus.sounding_shift,
         "mean_length": corpus.frames / len(corpus),  # In frames.
         # What the corpus' pieces are like, so that new ones can be: setting, number of pieces.
-        "settings": [[setting._asdict(), count] for setting, count in sorted(settings.items())],
+        "settings": [[setting._asdict(), count] for setting, count in samples.settings(corpus)],
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bachkeras.data.pipeline import timestep_index
+from bachkeras.data.pipeline import Corpus, timestep_index
 from bachkeras.layers.frame.base import END
 from bachkeras.music import midi, musicxml, pianoroll, render, voices
 from bachkeras.music.pianoroll import Pianoroll
@@ -51,6 +52,18 @@ def setting(piece: Mapping[str, Any]) -> Setting:
     return Setting(*(int(number) for number in numbers))
 
 
+def settings(corpus: Corpus) -> list[tuple[Setting, int]]:
+    """What the pieces of a corpus are like, so that new ones can be: settings and how many pieces have them."""
+    return sorted(Counter(setting(piece) for piece in corpus.pieces).items())
+
+
+def draw(choices: Sequence[tuple[Setting, int]], count: int, seed: int) -> list[Setting]:
+    """Settings drawn from those of a corpus, as often as they come there."""
+    pieces = np.array([number for _, number in choices])
+    drawn = np.random.default_rng(seed).choice(len(choices), size=count, p=pieces / pieces.sum())
+    return [choices[i][0] for i in drawn]
+
+
 def write(
     model,
     card: Mapping[str, Any],
@@ -86,13 +99,17 @@ def write(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.glob("[0-9][0-9][0-9].mid"))):
         raise ValueError(f"There is music already: choose another folder. Received: out={str(folder)!r}")
-    pieces = compose(model, card, count=count, length=length, seed=seed, temperature=temperature, top_p=top_p, key=key)
+    drawn = draw(known_settings(card), count, seed)
+    if key is not None:
+        drawn = [_in_key(s, key, card) for s in drawn]
+    lengths = [length or longest(card)] * count
+    pieces = compose(model, drawn, lengths, until_end=length is None, seed=seed, temperature=temperature, top_p=top_p)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{i:03}.mid" for i in range(1, count + 1)]
-    for path, (music, piece) in zip(paths, pieces, strict=True):
+    for path, piece in zip(paths, pieces, strict=True):
         if key is not None:
-            piece = piece._replace(mode=key[1])  # On paper also where the model has not heard of it.
-        written = score(model.frame, music, piece, card["sounding_shift"], title=path.stem)
+            piece["mode"] = key[1]  # On paper also where the model has not heard of it.
+        written = score(piece, model.frame.labelled, card["sounding_shift"], title=path.stem)
         midi.write(path, written)
         render.picture(path.with_suffix(".png"), written)
         if as_musicxml:
@@ -102,40 +119,81 @@ def write(
 
 def compose(
     model,
-    card: Mapping[str, Any],
+    drawn: Sequence[Setting],
+    lengths: Sequence[int],
     *,
-    count: int,
-    length: int | None,
+    until_end: bool = False,
     seed: int,
     temperature: float = 1.0,
     top_p: float = 1.0,
-    key: tuple[int, int] | None = None,
-) -> list[tuple[dict[str, np.ndarray], Setting]]:
-    """The pieces that `write` writes: what `FrameModel.generate` gives for each, up to its end, and its setting."""
-    if length is None and not model.ending:
+) -> list[dict[str, Any]]:
+    """Let a model write a piece in each setting.
+
+    Args:
+        model: a `FrameModel`.
+        drawn: the settings.
+        lengths: frames of each piece.
+        until_end: a piece may be shorter, where the model ends it.
+        seed: same seed, same music.
+        temperature: see `FrameModel.generate`.
+        top_p: see `FrameModel.generate`.
+
+    Returns:
+        Pieces as a corpus has them, see `Corpus`: `pianoroll` and what belongs to the setting; labelled `voices`, and
+        where they are modelled `voice_onsets` or `onsets`.
+    """
+    if until_end and not model.ending:
         raise ValueError("The model was not trained to end a piece: give a number of frames. Received: length='auto'")
-    settings, pieces = zip(*card["settings"], strict=True)
-    drawn = np.random.default_rng(seed).choice(len(settings), size=count, p=np.array(pieces) / sum(pieces))
-    settings = [Setting(**settings[i]) for i in drawn]
-    if key is not None:
-        settings = [_in_key(s, key, card) for s in settings]
-    most = length or longest(card)
+    most = max(lengths)
     music = model.generate(
-        count,
+        len(drawn),
         most,
-        until_end=length is None,
+        until_end=until_end,
         conditions={
-            "tonic": [s.tonic for s in settings],
-            "mode": [s.mode for s in settings],
-            "timestep": [timestep_index(s.timestep) for s in settings],
-            "position": [_positions(s, most) for s in settings],
+            "tonic": [s.tonic for s in drawn],
+            "mode": [s.mode for s in drawn],
+            "timestep": [timestep_index(s.timestep) for s in drawn],
+            "position": [_positions(s, most) for s in drawn],
         },
         temperature=temperature,
         top_p=top_p,
         seed=seed,
     )
-    lengths = music.pop("lengths", [most] * count)
-    return [({name: array[i, : lengths[i]] for name, array in music.items()}, s) for i, s in enumerate(settings)]
+    lengths = np.minimum(lengths, music.pop("lengths", most))
+    arrays = _as_in_a_corpus(model.frame, music)
+    return [
+        {name: array[i, :length] for name, array in arrays.items()} | _features(s, length)
+        for i, (s, length) in enumerate(zip(drawn, lengths.tolist(), strict=True))
+    ]
+
+
+def _as_in_a_corpus(frame, music: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What `FrameModel.generate` gives, by the names of a corpus."""
+    onsets = music.get("onsets")
+    arrays = {"pianoroll": music["pianoroll"]}
+    if frame.labelled:
+        arrays["voices"] = music["events"]
+        if onsets is not None:
+            arrays["voice_onsets"] = onsets
+    elif onsets is not None:
+        arrays["onsets"] = frame.pianoroll(np.where(onsets, music["events"], END)).numpy() > 0.5
+    return arrays
+
+
+def _features(drawn: Setting, length: int) -> dict[str, Any]:
+    """What a piece of a corpus says of its setting; the inverse of `setting`."""
+    return {
+        "tonic": drawn.tonic,
+        "mode": drawn.mode,
+        "timestep": np.array([drawn.numerator, drawn.denominator], np.int32),
+        "frames_per_bar": drawn.frames_per_bar,
+        "position": _positions(drawn, length).astype(np.int32),
+    }
+
+
+def known_settings(card: Mapping[str, Any]) -> list[tuple[Setting, int]]:
+    """The settings of the corpus that a run was trained on."""
+    return [(Setting(**features), number) for features, number in card["settings"]]
 
 
 def longest(card: Mapping[str, Any]) -> int:
@@ -143,38 +201,36 @@ def longest(card: Mapping[str, Any]) -> int:
     return round(LONGEST * card["mean_length"])
 
 
-def score(frame, music: Mapping[str, np.ndarray], setting: Setting, shift: int, title: str = "") -> Score:
-    """A piece that a model wrote as a score in its setting, `shift` semitones from where it was written.
+def score(piece: Mapping[str, Any], labelled: bool, shift: int, title: str = "") -> Score:
+    """A piece of a corpus, or one that a model wrote, as a score.
 
     Args:
-        frame: the model's `FrameDistribution`.
-        music: `pianoroll`, `events` and, where modelled, `onsets`, as `FrameModel.generate` gives them for one piece.
-        setting: of the piece.
-        shift: semitones.
+        piece: see `Corpus`; with all that belongs to a setting.
+        labelled: write its `voices`, each in a part; else its `pianoroll`.
+        shift: semitones from where it is written to where it sounds.
         title: of the piece.
     """
-    known = setting.tonic != UNKNOWN_TONIC and setting.mode != UNKNOWN_MODE
-    upbeat = (setting.frames_per_bar - setting.first) * pianoroll.ticks(setting.timestep)[0] if setting.first > 0 else 0
+    s = setting(piece)
+    known = s.tonic != UNKNOWN_TONIC and s.mode != UNKNOWN_MODE
     notation = {
-        "keys": [Key(0, setting.tonic, setting.mode)] if known else [],
-        "meters": _meters(setting),
-        "upbeat": upbeat,
+        "keys": [Key(0, s.tonic, s.mode)] if known else [],
+        "meters": _meters(s),
+        "upbeat": (s.frames_per_bar - s.first) * pianoroll.ticks(s.timestep)[0] if s.first > 0 else 0,
         "title": title,
     }
-    onsets = music.get("onsets")
-    if frame.labelled:
-        names = voices.SATB if frame.voices == len(voices.SATB) else [f"Voice {k + 1}" for k in range(frame.voices)]
-        written = voices.to_score(music["events"], onsets, setting.timestep, names, **notation)
+    if labelled:
+        count = piece["voices"].shape[1]
+        names = voices.SATB if count == len(voices.SATB) else [f"Voice {k + 1}" for k in range(count)]
+        written = voices.to_score(piece["voices"], piece.get("voice_onsets"), s.timestep, names, **notation)
     else:
-        struck = None if onsets is None else frame.pianoroll(np.where(onsets, music["events"], END)).numpy() > 0.5
-        roll = Pianoroll(music["pianoroll"], setting.timestep, struck)
+        roll = Pianoroll(piece["pianoroll"], s.timestep, piece.get("onsets"))
         written = pianoroll.to_score(roll, part="Piano", **notation)
     return written.transpose(shift)
 
 
 def _in_key(setting: Setting, key: tuple[int, int], card: Mapping[str, Any]) -> Setting:
     """The setting in another key, as far as training has told the model of keys."""
-    seen = [Setting(**other) for other, _ in card["settings"] if other["tonic"] != UNKNOWN_TONIC]
+    seen = [other for other, _ in known_settings(card) if other.tonic != UNKNOWN_TONIC]
     reach = card["config"]["data"]["transpose"]
     tonic = (key[0] - card["sounding_shift"]) % 12
     if all(min((tonic - s.tonic) % 12, (s.tonic - tonic) % 12) > reach for s in seen):

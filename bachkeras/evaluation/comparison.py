@@ -1,0 +1,180 @@
+"""Samples beside Bach: the rows of real Bach and of the samplers, and the sample figures of every row."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bachkeras.data.pipeline import Corpus
+from bachkeras.evaluation import judge as judges
+from bachkeras.evaluation import likelihood, novelty, parts, rows, style
+from bachkeras.evaluation.bach_or_mock import Grader
+from bachkeras.evaluation.ngrams import FrameCounts
+from bachkeras.evaluation.rows import Row
+from bachkeras.music.pianoroll import KEYS
+from bachkeras.music.voices import REST
+
+SAMPLERS = {1: "chord unigram sampler", 2: "chord bigram sampler", 3: "chord trigram"}
+"""Rows by the order of their n-grams."""
+
+
+class Judge(NamedTuple):
+    """A model that says how probable samples are, and its run's name."""
+
+    name: str
+    model: Any
+
+
+class Comparison:
+    """What the samples of a row are compared with: a corpus, with the voices by their labels or by rank.
+
+    Args:
+        corpora: by split.
+        labelled: whether a piece is its `voices`; else its `pianoroll`, by rank.
+        judge: for `judge_nats_per_frame`.
+    """
+
+    def __init__(self, corpora: Mapping[str, Corpus], labelled: bool, judge: Judge | None = None):
+        self.corpora = corpora
+        self.labelled = labelled
+        self.judge = judge
+        self.train = self.parts(corpora["train"].pieces)
+        self.grader = Grader(self.train)
+
+    @property
+    def test(self) -> Corpus:
+        """The pieces that samples stand beside."""
+        return self.corpora["test"]
+
+    def parts(self, pieces: Sequence[Mapping[str, Any]]) -> list[parts.Parts]:
+        """Pieces as they are compared."""
+        return [parts.of(piece, self.labelled) for piece in pieces]
+
+    def lengths(self, count: int | None) -> list[int]:
+        """Frames of `count` samples, those of the test pieces in turn; None: one for each test piece."""
+        frames = [len(piece["pianoroll"]) for piece in self.test.pieces]
+        return np.resize(frames, len(frames) if count is None else count).tolist()
+
+    def row(self, model: str, **known: Any) -> Row:
+        """A new row on this comparison."""
+        return Row(
+            model=model,
+            data=self.test.name or "arrays",
+            grid=grid(self.test),
+            voices="labelled" if self.labelled else "by rank",
+            frames=self.test.frames,
+            **known,
+        )
+
+    def references(self, count: int | None, seed: int) -> list[dict[str, Any]]:
+        """Rows of real Bach and of the samplers."""
+        return [self._real(), *(self._sampler(order, count, seed) for order in sorted(SAMPLERS, reverse=True))]
+
+    def _real(self) -> dict[str, Any]:
+        row = self.row("real bach", contaminated=False)
+        self.add_samples(row, self.test.pieces)
+        row.figures["floors"] = style.floors(self.train, len(self.test))
+        row.leave_out(("protocol", *rows.LIKELIHOOD[:1], *rows.LIKELIHOOD[2:]), "these are the test pieces themselves")
+        row.leave_out(("temperature", "top_p", "seed", *rows.TRAINED, *rows.ENDINGS), "nobody trained or drew them")
+        _no_latents(row, "no model")
+        return row.to_dict()
+
+    def _sampler(self, order: int, count: int | None, seed: int) -> dict[str, Any]:
+        trigram = order == 3
+        known = {"protocol": likelihood.protocol(self.test), "likelihood": "exact"} if trigram else {}
+        row = self.row(SAMPLERS[order], contaminated=False, temperature=1.0, top_p=1.0, seed=seed, **known)
+        if trigram:
+            row.add(likelihoods(likelihood.chord_trigram(self.corpora["train"], self.test), self.test), "no clean list")
+            per_voice = ("test_nats_per_note", "clean_nats_per_note", "test_ending_nats_per_piece")
+            row.leave_out(per_voice, "it scores sets of notes")
+        else:
+            row.leave_out(("protocol", *rows.LIKELIHOOD[:1], *rows.LIKELIHOOD[2:]), "counts that are not smoothed")
+        self.add_samples(row, self._drawn(order, count, seed))
+        row.leave_out(("floors", *rows.TRAINED, *rows.ENDINGS), "no network")
+        _no_latents(row, "no network")
+        return row.to_dict()
+
+    @functools.cached_property
+    def _counts(self) -> FrameCounts:
+        name = "voices" if self.labelled else "pianoroll"
+        return FrameCounts([np.asarray(piece[name]) for piece in self.corpora["train"].pieces])
+
+    def _drawn(self, order: int, count: int | None, seed: int) -> list[dict[str, Any]]:
+        """A sampler's pieces, as a corpus has them; what is known of each is what is known of a test piece."""
+        lengths = self.lengths(count)
+        drawn = self._counts.sample(lengths, order, seed)
+        like = [self.test.pieces[i % len(self.test)] for i in range(len(lengths))]
+        known = ("timestep", "tonic", "mode", "position")
+        return [
+            {"pianoroll": _roll(frames), "voices": frames} if self.labelled else {"pianoroll": frames}
+            | {name: piece[name] for name in known if name in piece}
+            for frames, piece in zip(drawn, like, strict=True)
+        ]
+
+    def add_samples(self, row: Row, pieces: Sequence[Mapping[str, Any]]) -> None:
+        """Put the figures of some pieces into their row."""
+        heard = self.parts(pieces)
+        row.add({"samples": len(pieces), "sample_frames": sum(len(p.voices) for p in heard)}, "no samples")
+        found = style.voice_leading(heard) | style.lines(heard)
+        headline = ("parallels_per_100_beats", "hold_ratio")
+        row.add({name: found[name] for name in headline}, "the samples have no frames")
+        distances = style.distances(heard, self.train)
+        named = {f"js_{name}": distances[name] for name in ("chord_type", "duration", "soprano_interval")}
+        row.add(named, "the samples have nothing to compare: no beat with chords, no notes or no intervals")
+        row.add({"style": found, "distances": distances}, "no samples")
+        row.add({"ngram_jsd": style.ngram_jsd(heard, self.train)}, "no sample has four beats with chords on end")
+        sopranos = [np.diff(parts.melody(piece, 0)).tolist() for piece in heard]
+        row.add(
+            {"self_bleu_4_soprano": novelty.self_bleu(sopranos)},
+            "there are not two samples whose soprano has four intervals",
+        )
+        for n in (3, 4):
+            row.add({f"distinct_{n}": novelty.distinct(heard, n)}, f"no sample has {n} beats with chords on end")
+        copies = novelty.longest_copies(heard, self.train)
+        row.add(
+            {
+                "longest_copy_beats_median": float(np.median(copies)) if len(copies) else None,
+                "longest_copy_beats_p95": float(np.percentile(copies, 95)) if len(copies) else None,
+            },
+            "no samples",
+        )
+        row.add({"bach_or_mock": self.grader.median(heard)}, "no sample has a note")
+        self._add_judgement(row, pieces)
+
+    def _add_judgement(self, row: Row, pieces: Sequence[Mapping[str, Any]]) -> None:
+        objection = "no judge was named" if self.judge is None else judges.objection(self.judge.model, pieces)
+        if objection:
+            row.leave_out(rows.JUDGE, objection)
+            return
+        nats = judges.nats_per_frame(self.judge.model, pieces, self.test.name)
+        row.add({"judge": self.judge.name, "judge_nats_per_frame": nats}, "the judge finds them impossible")
+
+
+def likelihoods(log_p: np.ndarray, test: Corpus) -> dict[str, float | None]:
+    """Nats per frame of all test pieces and of the clean ones, from `(pieces,)` log probabilities."""
+    clean = likelihood.clean_pieces(test)
+    return {
+        "test_nats_per_frame": likelihood.nats_per_frame(log_p, test),
+        "clean_nats_per_frame": None if clean is None else likelihood.nats_per_frame(log_p, test, clean),
+    }
+
+
+def grid(corpus: Corpus) -> str:
+    """The timestep of a corpus in quarter lengths, "1", "1/4", or "per piece" where its pieces differ."""
+    steps = {Fraction(*(int(n) for n in piece.get("timestep", (1, 1)))) for piece in corpus.pieces}
+    return str(steps.pop()) if len(steps) == 1 else "per piece"
+
+
+def _no_latents(row: Row, reason: str) -> None:
+    row.leave_out((*rows.LATENT, *rows.CODES, *rows.LATENT_OR_CODES), reason)
+
+
+def _roll(voices: np.ndarray) -> np.ndarray:
+    """Voices as a pianoroll, bool `(time, 88)`."""
+    roll = np.zeros((len(voices), KEYS + 1), bool)
+    np.put_along_axis(roll, np.where(voices == REST, KEYS, voices), True, axis=1)
+    return roll[:, :KEYS]
