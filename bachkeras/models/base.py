@@ -35,6 +35,24 @@ class FrameModel(keras.Model):
     A subclass sets `frame` and answers `call(batch)`. One that writes frame by frame also has
     `start(conditions) -> state` and `step(state, features) -> (context, state)`.
 
+    A latent model also has verbs, and `bachkeras.evaluation.collapse` computes what they allow. One with a Gaussian z:
+
+        posterior(batch) -> (mean, log_variance), float32 (batch, latent) each: of q(z|x); the prior is N(0, 1)
+
+    One with codes, each for a group of `group_size` frames (an int); the last group may be short, so there are
+    ceil(time / group_size). `code_sizes`, a tuple, has the size of each codebook:
+
+        codes(batch) -> int32 (batch, groups, codebooks): what groups of padded frames hold does not matter
+        code_log_prob(batch) -> float32 (batch,): log probability in nats of the codes under the prior, without those of
+            padded groups
+
+    Both, where `latent` is a z `(batch, latent)` or codes, None: the posterior's mean or the batch's own codes:
+
+        reconstruct(batch, latent=None) -> bool (batch, time, 88): the most probable notes of each frame after those it
+            has written itself; of the batch the decoder knows the conditions only
+        reconstruction_log_prob(batch, latent=None) -> float32 (batch,): log p(x|latent) in nats of what sounds; padded
+            frames do not count, where a piece ends is no part of it
+
     Attributes:
         frame: the `FrameDistribution` that the model ends in.
         ending: the `Ending` that says after a frame whether it was the last, or None; with it comes a metric,
