@@ -101,6 +101,25 @@ def _generate(arguments) -> None:
     print(f"Seed {seed}: {', '.join(str(path) for path in paths)}")
 
 
+def _evaluate(arguments) -> None:
+    from bachkeras.evaluation import columns
+    from bachkeras.training import evaluate
+
+    runs = arguments.run_directories
+    out = arguments.out or (runs[0] if len(runs) == 1 else Path("evaluation"))
+    rows = evaluate.evaluate(
+        runs,
+        out,
+        data=arguments.data,
+        count=arguments.samples,
+        seed=arguments.seed,
+        judge=arguments.judge,
+        manual_dir=arguments.manual_dir,
+    )
+    print(columns.table(rows))
+    print(f"The page: {out / 'report.html'}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bachkeras", description=bachkeras.__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=f"bachkeras {bachkeras.__version__}")
@@ -148,6 +167,16 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--musicxml", action="store_true", help="write 001.musicxml ... too")
     generate.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for 001.mid ... (out)")
     generate.set_defaults(run=_generate)
+
+    evaluate = commands.add_parser("evaluate", help="what models are worth: a table, evaluation.json, report.html")
+    evaluate.add_argument("run_directories", type=Path, nargs="+", metavar="RUN", help="run directories")
+    evaluate.add_argument("--data", metavar="NAME", help="the corpus; else the one that each was trained on")
+    evaluate.add_argument("--samples", type=_positive, metavar="N", help="of each (as many as test pieces)")
+    evaluate.add_argument("--seed", type=_seed, default=0, metavar="S", help="of the samples (0)")
+    evaluate.add_argument("--judge", type=Path, metavar="RUN", help="its model says how probable it finds the samples")
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="folder for both files (one RUN: RUN; evaluation)")
+    _manual_dir(evaluate)
+    evaluate.set_defaults(run=_evaluate)
     return parser
 
 

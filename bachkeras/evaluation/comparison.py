@@ -11,7 +11,7 @@ import numpy as np
 
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import judge as judges
-from bachkeras.evaluation import likelihood, novelty, parts, rows, style
+from bachkeras.evaluation import endings, likelihood, novelty, parts, rows, style
 from bachkeras.evaluation.bach_or_mock import Grader
 from bachkeras.evaluation.ngrams import FrameCounts
 from bachkeras.evaluation.rows import Row
@@ -79,7 +79,9 @@ class Comparison:
         self.add_samples(row, self.test.pieces)
         row.figures["floors"] = style.floors(self.train, len(self.test))
         row.leave_out(("protocol", *rows.LIKELIHOOD[:1], *rows.LIKELIHOOD[2:]), "these are the test pieces themselves")
-        row.leave_out(("temperature", "top_p", "seed", *rows.TRAINED, *rows.ENDINGS), "nobody trained or drew them")
+        row.leave_out(("temperature", "top_p", "seed", *rows.TRAINED), "nobody trained or drew them")
+        row.add(endings.figures(self.test.pieces), "the tonic of no piece is known")
+        row.leave_out(["cut_share"], "nothing is cut")
         _no_latents(row, "no model")
         return row.to_dict()
 
@@ -88,9 +90,8 @@ class Comparison:
         known = {"protocol": likelihood.protocol(self.test), "likelihood": "exact"} if trigram else {}
         row = self.row(SAMPLERS[order], contaminated=False, temperature=1.0, top_p=1.0, seed=seed, **known)
         if trigram:
-            row.add(likelihoods(likelihood.chord_trigram(self.corpora["train"], self.test), self.test), "no clean list")
-            per_voice = ("test_nats_per_note", "clean_nats_per_note", "test_ending_nats_per_piece")
-            row.leave_out(per_voice, "it scores sets of notes")
+            add_nats(row, likelihood.chord_trigram(self.corpora["train"], self.test), self.test)
+            row.leave_out(["test_ending_nats_per_piece"], "it ends no piece")
         else:
             row.leave_out(("protocol", *rows.LIKELIHOOD[:1], *rows.LIKELIHOOD[2:]), "counts that are not smoothed")
         self.add_samples(row, self._drawn(order, count, seed))
@@ -108,10 +109,10 @@ class Comparison:
         lengths = self.lengths(count)
         drawn = self._counts.sample(lengths, order, seed)
         like = [self.test.pieces[i % len(self.test)] for i in range(len(lengths))]
-        known = ("timestep", "tonic", "mode", "position")
+        known = {"timestep", "tonic", "mode", "position"}
         return [
-            {"pianoroll": _roll(frames), "voices": frames} if self.labelled else {"pianoroll": frames}
-            | {name: piece[name] for name in known if name in piece}
+            ({"pianoroll": _roll(frames), "voices": frames} if self.labelled else {"pianoroll": frames})
+            | {name: piece[name][: len(frames)] if name == "position" else piece[name] for name in known & piece.keys()}
             for frames, piece in zip(drawn, like, strict=True)
         ]
 
@@ -154,13 +155,25 @@ class Comparison:
         row.add({"judge": self.judge.name, "judge_nats_per_frame": nats}, "the judge finds them impossible")
 
 
-def likelihoods(log_p: np.ndarray, test: Corpus) -> dict[str, float | None]:
-    """Nats per frame of all test pieces and of the clean ones, from `(pieces,)` log probabilities."""
+def add_nats(row: Row, log_p: np.ndarray, test: Corpus, voices: int | None = None) -> None:
+    """Put likelihoods into a row: of a frame, and of a note where `voices` labelled ones share a frame.
+
+    Args:
+        row: the row.
+        log_p: log probabilities of the pieces of `test`, `(pieces,)`.
+        test: the pieces.
+        voices: number of labelled voices; None: sets of notes are scored.
+    """
     clean = likelihood.clean_pieces(test)
-    return {
-        "test_nats_per_frame": likelihood.nats_per_frame(log_p, test),
-        "clean_nats_per_frame": None if clean is None else likelihood.nats_per_frame(log_p, test, clean),
-    }
+    nats = {"test": likelihood.nats_per_frame(log_p, test)}
+    nats["clean"] = None if clean is None else likelihood.nats_per_frame(log_p, test, clean)
+    no_list = "only the benchmark's test pieces are known to be clean or not"
+    row.add({f"{name}_nats_per_frame": value for name, value in nats.items()}, no_list)
+    if voices is None:
+        row.leave_out(("test_nats_per_note", "clean_nats_per_note"), "sets of notes are scored, not voices")
+    else:
+        notes = {f"{name}_nats_per_note": value and value / voices for name, value in nats.items()}
+        row.add(notes, no_list)
 
 
 def grid(corpus: Corpus) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,13 @@ def on_tonic(rolls: Sequence[np.ndarray], tonics: Sequence[int]) -> float | None
     """
     ends = [_bass(roll) == tonic for roll, tonic in zip(rolls, tonics, strict=True) if tonic != UNKNOWN_TONIC]
     return float(np.mean(ends)) if ends else None
+
+
+def figures(pieces: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Of pieces as a corpus has them: `end_on_tonic`, see `on_tonic`, and `mean_frames_to_end`."""
+    rolls = [piece["pianoroll"] for piece in pieces]
+    tonics = [int(piece.get("tonic", UNKNOWN_TONIC)) for piece in pieces]
+    return {"end_on_tonic": on_tonic(rolls, tonics), "mean_frames_to_end": float(np.mean([len(r) for r in rolls]))}
 
 
 def _bass(roll: np.ndarray) -> int | None:

@@ -53,7 +53,7 @@ SAMPLES = (
 
 JUDGE = ("judge", "judge_nats_per_frame")
 
-ENDINGS = ("endings",)
+ENDINGS = ("end_on_tonic", "mean_frames_to_end", "cut_share")
 
 LATENT = (
     "active_units",

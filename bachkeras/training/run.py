@@ -18,7 +18,8 @@ from bachkeras import models
 from bachkeras._files import write_json
 from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
-from bachkeras.evaluation import likelihood
+from bachkeras.evaluation import columns, likelihood
+from bachkeras.evaluation.comparison import Comparison
 from bachkeras.training import callbacks, checkpoint, directory, figures, interrupt, samples
 from bachkeras.training.checkpoint import Progress
 from bachkeras.training.config import Config, Training, from_dict
@@ -39,7 +40,7 @@ def train(
     init: Path | None = None,
     manual_dir: Path | None = None,
 ) -> None:
-    """Train a model, score it on the test split and let it write four pieces.
+    """Train a model, score it and its samples beside the test split, and let it write four pieces.
 
     Fills `out`: config.json, model.keras (best by validation), history.csv, logs/ (TensorBoard), evaluation.json,
     samples/. Until it is finished, checkpoint.npz too; `resume` goes on from there.
@@ -75,7 +76,7 @@ def train(
                 f"That run's model reads {model.frame.voices} labelled voices, and the corpus has not as many. "
                 f"Received: init={str(init)!r}, data={config.data.name!r}"
             )
-    dropped = figures.dropped_notes(model, corpora["train"])
+    dropped = likelihood.dropped_notes(model, corpora["train"].pieces)
     if dropped:
         print(f"{dropped} notes of the training split do not fit {model.frame.voices} voices and are left out.")
     steps = int(_batches(config, corpora, seed).cardinality()) * config.training.epochs
@@ -130,9 +131,11 @@ def _go_on(out: Path, model: keras.Model, progress: Progress, corpora: dict[str,
         minutes = progress.seconds / 60
         model = keras.saving.load_model(out / "model.keras")
         print(f"Best epoch {progress.best_epoch + 1}; {minutes:.1f} minutes.")
-        rows = figures.evaluate(model, out.absolute().name, content, corpora, minutes)
+        comparison = Comparison(corpora, model.frame.labelled)
+        row, _ = figures.evaluate(model, out.absolute().name, content, comparison, seed=seed, minutes=minutes)
+        rows = [row, *comparison.references(None, seed)]
         write_json(out / "evaluation.json", rows)
-        figures.print_rows(rows)
+        print(columns.table(rows))
         if not (out / "samples").exists():
             with files.whole(out / "samples") as folder:
                 samples.write(model, content, folder, count=4, length=None if model.ending else 64, seed=seed)

@@ -1,0 +1,127 @@
+"""`bachkeras evaluate`: what models are worth, beside real Bach and beside what needs no network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from bachkeras import _files as files
+from bachkeras.data import catalog
+from bachkeras.data.pipeline import Corpus
+from bachkeras.evaluation import report, style
+from bachkeras.evaluation.comparison import Comparison, Judge
+from bachkeras.evaluation.report import Shown
+from bachkeras.training import directory, figures, samples
+
+SHOWN = 4
+"""Samples of each model on the page, the first ones, and as many test pieces."""
+
+
+def evaluate(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    data: str | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    judge: Path | None = None,
+    manual_dir: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Score runs on a test split, and samples of theirs beside Bach; write evaluation.json and report.html.
+
+    Args:
+        runs: run directories.
+        out: folder for the two files; it is made where it is not there.
+        data: the corpus; None: for each run the one that it was trained on.
+        count: samples of each model; None: as many as there are test pieces.
+        seed: of the samples; the same seed gives the same figures.
+        judge: a run whose model says how probable it finds the samples.
+        manual_dir: see `catalog.build`.
+
+    Returns:
+        The rows of evaluation.json: by corpus and kind of voices, those of the models and then the references.
+
+    Raises:
+        ValueError: if something is no run, or an argument is out of its range, or a corpus has not the voices that a
+            model writes.
+    """
+    if count is not None and count < 1:
+        raise ValueError(f"There is at least one sample. Received: samples={count}")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"This is no folder. Received: out={str(out)!r}")
+    cards = [directory.card(run) for run in runs]
+    jury = None if judge is None else Judge(_names([judge])[0], directory.load(judge))
+    comparisons: dict[tuple[str, bool], Comparison] = {}
+    rows: dict[Comparison, list[dict[str, Any]]] = {}
+    shown = []
+    for run, name, card in zip(runs, _names(runs), cards, strict=True):
+        model = directory.load(run)
+        key = (data or card["data"]["name"], model.frame.labelled)
+        if key not in comparisons:
+            corpora = {split: catalog.load(key[0], split, manual_dir=manual_dir) for split in catalog.SPLITS}
+            comparisons[key] = Comparison(corpora, model.frame.labelled, jury)
+        comparison = comparisons[key]
+        number, test = len(comparison.lengths(count)), comparison.test
+        _check_voices(model, test)
+        print(f"{name}: its likelihood and {number} samples, beside {len(test)} test pieces of {test.name}.")
+        row, pieces = figures.evaluate(
+            model, name, card, comparison, count=count, seed=seed, minutes=figures.minutes(run)
+        )
+        rows.setdefault(comparison, []).append(row)
+        look = {"like": _title(comparison), "history": figures.history(run), "attention": _attention(model, pieces[0])}
+        shown.append(_shown(name, pieces, comparison)._replace(**look))
+    everything = [row for comparison in rows for row in (*rows[comparison], *comparison.references(count, seed))]
+    bach = [_shown(_title(comparison), comparison.test.pieces, comparison) for comparison in rows]
+    out.mkdir(parents=True, exist_ok=True)
+    report.write(out / "report.html", everything, shown, bach)
+    files.write_json(out / "evaluation.json", everything)
+    return everything
+
+
+def _check_voices(model: keras.Model, test: Corpus) -> None:
+    if model.frame.labelled and test.voices != model.frame.voices:
+        raise ValueError(
+            f"The model writes {model.frame.voices} labelled voices, and the corpus has {test.voices or 'none'}. "
+            f"Received: data={test.name!r}"
+        )
+
+
+def _title(comparison: Comparison) -> str:
+    """What the test pieces of a comparison are called."""
+    return f"Bach, {comparison.test.name}, {'labelled' if comparison.labelled else 'by rank'}"
+
+
+def _shown(name: str, pieces: Sequence[Mapping[str, Any]], comparison: Comparison) -> Shown:
+    """What the page shows of some pieces."""
+    heard = comparison.parts(pieces)
+    labelled, shift = comparison.labelled, comparison.test.sounding_shift
+    return Shown(
+        name=name,
+        scores=[samples.score(piece, labelled, shift) for piece in pieces[:SHOWN]],
+        intervals=_shares(style.melodic_intervals(heard, 0)),
+        durations=_shares(style.durations(heard)),
+    )
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """What rows are called: the directory's name, or its whole path where two are the same."""
+    names = [run.absolute().name for run in runs]
+    return [name if names.count(name) == 1 else str(run) for run, name in zip(runs, names, strict=True)]
+
+
+def _attention(model: keras.Model, piece: Mapping[str, Any]) -> np.ndarray | None:
+    """Where the model looks while it writes a piece, `(heads, time, time)`; None where it has no attention."""
+    if not hasattr(model, "attention") or not model.core.attention_heads:
+        return None
+    (batch,) = Corpus([piece]).windows(None, shuffle=False).batch(1)
+    return model.attention(batch)[0].numpy()
+
+
+def _shares(counts: Counter) -> dict:
+    total = counts.total()
+    return {value: number / total for value, number in sorted(counts.items())}
