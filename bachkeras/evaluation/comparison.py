@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bachkeras.data.pipeline import Corpus
-from bachkeras.evaluation import judge as judges
 from bachkeras.evaluation import endings, likelihood, novelty, parts, rows, style
+from bachkeras.evaluation import judge as judges
 from bachkeras.evaluation.bach_or_mock import Grader
 from bachkeras.evaluation.ngrams import FrameCounts
 from bachkeras.evaluation.rows import Row
