@@ -98,7 +98,9 @@ def test_chord_types_on_the_beats():
     assert style.chord_types(piece) == [first, frozenset({10, 5, 0})]  # Above the bass, though it is the highest here.
     ranks = style.chord_types(piece._replace(labelled=False))
     assert ranks == [first, frozenset({0, 7}), frozenset({0, 7, 2})]
-    assert style.chord_ngrams([piece._replace(labelled=False)], 2) == Counter({(ranks[0], ranks[1]): 1, tuple(ranks[1:]): 1})
+    assert style.chord_ngrams([piece._replace(labelled=False)], 2) == Counter(
+        {(ranks[0], ranks[1]): 1, tuple(ranks[1:]): 1}
+    )
     silent = ranked([R, R, R, R], [R, R, R, R])
     assert style.chord_types(silent) == []
 
@@ -152,7 +154,9 @@ def test_bach_moves_by_steps(voices16):
         "test": (0.760, 0.024, 2.53, 0.033, 0.359, 0.401, 0.104, 0.768),
     }
     for split, values in expected.items():
-        found = [round(value, 2 if name == "mean_interval" else 3) for name, value in style.lines(voices16[split]).items()]
+        found = [
+            round(value, 2 if name == "mean_interval" else 3) for name, value in style.lines(voices16[split]).items()
+        ]
         assert tuple(found) == values
 
 
