@@ -1,4 +1,4 @@
-"""Pictures of scores: `picture` draws a piano roll into a PNG file."""
+"""Pictures of scores: `picture` draws a piano roll into a PNG file, `png` into memory."""
 
 from __future__ import annotations
 
@@ -67,12 +67,7 @@ class _Notes(NamedTuple):
 
 
 def picture(path: str | os.PathLike, score: Score) -> None:
-    """Draws a score as a piano roll, a PNG file; the same score is the same bytes.
-
-    Time goes to the right, in systems of about eight bars; there is a line for each bar and a fainter one for each
-    beat. Bars are numbered, an upbeat is not; without a meter the quarters are. Each part has a colour. A note is a box
-    with a white edge, so that a repeated note is told from a held one; where parts meet on a pitch they share its
-    height, the first one on top.
+    """Draws a score as a piano roll, a PNG file; see `png`.
 
     Args:
         path: the file, replaced as a whole: it is never half-written.
@@ -81,15 +76,35 @@ def picture(path: str | os.PathLike, score: Score) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
+    files.replace(path, png(score))
+
+
+def png(score: Score, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
+    """A score as a piano roll, ten inches wide; the same score is the same bytes.
+
+    Time goes to the right, in systems of about eight bars; there is a line for each bar and a fainter one for each
+    beat. Bars are numbered, an upbeat is not; without a meter the quarters are. Each part has a colour. A note is a box
+    with a white edge, so that a repeated note is told from a held one; where parts meet on a pitch they share its
+    height, the first one on top.
+
+    Args:
+        score: what to draw.
+        dots_per_inch: of the picture.
+    """
+    return encode(_draw(score, dots_per_inch))
+
+
+def encode(figure: Figure) -> bytes:
+    """A figure as a PNG without date and version."""
     # Not by pyplot, which keeps every figure and asks for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     file = io.BytesIO()
-    FigureCanvasAgg(_draw(score)).print_png(file, metadata={"Software": None})
-    files.replace(path, file.getvalue())
+    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
+    return file.getvalue()
 
 
-def _draw(score: Score) -> Figure:
+def _draw(score: Score, dots_per_inch: int) -> Figure:
     from matplotlib.figure import Figure
 
     systems, notes, (low, high) = _systems(score), _boxes(score), _range(score)
@@ -97,7 +112,7 @@ def _draw(score: Score) -> Figure:
     head = _ABOVE + (_TITLE if score.title else 0) + _LEGEND * legend_rows
     row = (high - low) * _SEMITONE
     height = head + len(systems) * (row + _BETWEEN) - _BETWEEN + _BOTTOM
-    figure = Figure(figsize=(_WIDTH, height), dpi=DOTS_PER_INCH, facecolor="white")
+    figure = Figure(figsize=(_WIDTH, height), dpi=dots_per_inch, facecolor="white")
     _draw_head(figure, score, legend_rows)
     middle = 1 - (head + row / 2) / height
     figure.text(

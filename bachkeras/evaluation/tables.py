@@ -1,0 +1,125 @@
+"""Tables of the rows of evaluation.json: a table for what compares, models down, figures across."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bachkeras.evaluation.columns import DASH, HIGHER, LOWER, NEAR, PLAIN, SECTIONS, SETTINGS, Column
+
+BACH = "real bach"
+"""The row that the others are compared with."""
+
+REFERENCES = ("chord trigram", "chord unigram sampler", "chord bigram sampler")
+"""Rows that no network made."""
+
+WIDTH = 110
+"""Characters of a line of text; a wider table goes on below."""
+
+_WORDS = {LOWER: "lower", HIGHER: "higher", NEAR: "as Bach", PLAIN: ""}
+
+
+class Row(NamedTuple):
+    """A row of a table: `kind` is "bach", "model" or "reference", `note` the number of its footnote, 0 without one."""
+
+    name: str
+    kind: str
+    cells: tuple[str, ...]
+    note: int
+
+
+class Group(NamedTuple):
+    """A table.
+
+    Attributes:
+        title: corpus, grid and rule for voices.
+        setting: what the rows have in common, a line.
+        sections: by subject, the columns in which something stands.
+        rows: Bach first, then models, then references.
+        notes: the footnotes, number 1 first.
+    """
+
+    title: str
+    setting: str
+    sections: dict[str, tuple[Column, ...]]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def columns(self) -> list[Column]:
+        """Those of all sections."""
+        return [column for columns in self.sections.values() for column in columns]
+
+
+def groups(rows: Iterable[Mapping[str, Any]]) -> list[Group]:
+    """The tables of some rows of evaluation.json: one for each corpus, grid and rule for voices."""
+    found: dict[tuple, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(tuple(row.get(key) for key in ("data", "grid", "voices")), []).append(row)
+    return [_group(*key, some) for key, some in found.items()]
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The rows of evaluation.json as text for a terminal, lines of `WIDTH` characters where names allow it."""
+    return "\n\n".join("\n".join(_lines(group)) for group in groups(rows))
+
+
+def _group(data: Any, grid: Any, voices: Any, rows: Sequence[Mapping[str, Any]]) -> Group:
+    rows = sorted(rows, key=lambda row: ("bach", "model", "reference").index(_kind(row)))
+    values = {column: {column.show(row.get(column.key)) for row in rows} - {DASH} for column in SETTINGS}
+    common = [f"{column.title.lower()} {min(some)}" for column, some in values.items() if len(some) == 1]
+    sections = {"Setting": tuple(column for column, some in values.items() if len(some) > 1)}
+    for subject, columns in SECTIONS.items():
+        sections[subject] = tuple(column for column in columns if any(_says(column, row) for row in rows))
+    sections = {subject: columns for subject, columns in sections.items() if columns}
+    notes = tuple(dict.fromkeys(row["notes"] for row in rows if row.get("notes")))
+    columns = [column for some in sections.values() for column in some]
+    shown = (
+        Row(
+            str(row["model"]),
+            _kind(row),
+            tuple(column.show(row.get(column.key)) for column in columns),
+            notes.index(row["notes"]) + 1 if row.get("notes") else 0,
+        )
+        for row in rows
+    )
+    about = [
+        f"{name}{value}" for name, value in (("", data), ("grid ", grid), ("voices ", voices)) if value is not None
+    ]
+    return Group(", ".join(about), ", ".join(common), sections, tuple(shown), notes)
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    return "bach" if row["model"] == BACH else "reference" if row["model"] in REFERENCES else "model"
+
+
+def _says(column: Column, row: Mapping[str, Any]) -> bool:
+    """Whether a row is a reason for a column: neither where a figure is missing nor where a warning does not apply."""
+    value = row.get(column.key)
+    return value is not False and column.show(value) != DASH
+
+
+def _lines(group: Group) -> Iterator[str]:
+    """A group as text: its columns in blocks, each beside the names, then the notes."""
+    yield from (line for line in (group.title, group.setting) if line)
+    names = ["", "", "", *(row.name + (f" [{row.note}]" if row.note else "") for row in group.rows)]
+    width = max(map(len, names))
+    for block in _blocks(group, WIDTH - width):
+        yield ""
+        yield from (f"{name:<{width}}{''.join(cells)}".rstrip() for name, *cells in zip(names, *block, strict=True))
+    if group.notes:
+        yield ""
+        yield from (f"[{number}] {note}" for number, note in enumerate(group.notes, 1))
+
+
+def _blocks(group: Group, room: int) -> Iterator[list[list[str]]]:
+    """The columns, three lines of head and the cells, each of one width; as many at once as there is room for."""
+    block: list[list[str]] = []
+    for i, column in enumerate(group.columns):
+        lines = [column.title, column.unit, _WORDS[column.good], *(row.cells[i] for row in group.rows)]
+        width = max(map(len, lines)) + 2
+        if block and sum(len(lines[0]) for lines in block) + width > room:
+            yield block
+            block = []
+        block.append([f"{line:>{width}}" for line in lines])
+    yield block
