@@ -102,7 +102,7 @@ def _generate(arguments) -> None:
 
 
 def _evaluate(arguments) -> None:
-    from bachkeras.evaluation import columns
+    from bachkeras.evaluation import tables
     from bachkeras.training import evaluate
 
     runs = arguments.run_directories
@@ -116,7 +116,7 @@ def _evaluate(arguments) -> None:
         judge=arguments.judge,
         manual_dir=arguments.manual_dir,
     )
-    print(columns.table(rows))
+    print(tables.table(rows))
     print(f"The page: {out / 'report.html'}")
 
 

@@ -59,10 +59,11 @@ SETTINGS = (
     ),
     Column("frames", "Test frames", "", 0, PLAIN, "Frames of the test split, all scored, the first ones included."),
     Column("samples", "Samples", "", 0, PLAIN, "Number of samples that the figures of samples are from."),
-    Column("sample_frames", "Sample frames", "", 0, PLAIN, "Length of the samples. Distinct n-grams depend on it."),
+    Column("sample_frames", "Sample frames", "", 0, PLAIN, "Of all samples together. Distinct n-grams depend on it."),
     Column("temperature", "Temperature", "", None, PLAIN, "1 draws from the model's own distribution."),
     Column("top_p", "Top-p", "", None, PLAIN, "1 keeps every note possible, however improbable."),
     Column("seed", "Seed", "", None, PLAIN, "Of the random numbers."),
+    Column("judge", "Judged by", "", None, PLAIN, "The run whose model is the judge."),
 )
 """Told once above a table where all of its rows agree, else columns."""
 
@@ -104,6 +105,25 @@ SECTIONS = {
             3,
             LOWER,
             "The same over those test pieces that were published as sharing no tune with the training split.",
+        ),
+        Column(
+            "test_nats_per_note",
+            "NLL a note",
+            "nats/note",
+            4,
+            LOWER,
+            "That of a frame over its number of labelled voices: of a note, or a rest, of one voice.",
+        ),
+        Column(
+            "clean_nats_per_note", "NLL a note, clean", "nats/note", 4, LOWER, "The same over the clean test pieces."
+        ),
+        Column(
+            "test_ending_nats_per_piece",
+            "Ending",
+            "nats/piece",
+            2,
+            LOWER,
+            "Negative log-likelihood of where a test piece ends, on top of that of its frames.",
         ),
     ),
     "Style of the samples": (
@@ -169,6 +189,19 @@ SECTIONS = {
             "Exact negative log-likelihood of the samples under one given model, the judge. It should be near real "
             "Bach's own: far above is noise, far below is too plain or repetitive.",
         ),
+    ),
+    "Endings": (
+        Column(
+            "end_on_tonic",
+            "End on tonic",
+            "",
+            2,
+            NEAR,
+            "Share of pieces with the tonic that was told as the lowest note of their last chord, of pieces that the "
+            "model ends itself.",
+        ),
+        Column("mean_frames_to_end", "Length", "frames", 0, NEAR, "Mean length of those pieces."),
+        Column("cut_share", "Cut", "", 2, LOWER, "Share of them that the model had not ended at four times the mean."),
     ),
     "Variety and copies": (
         Column(
@@ -242,16 +275,28 @@ SECTIONS = {
             "nats",
             2,
             HIGHER,
-            "What a latent code tells of its sequence. It cannot exceed log N for the N sequences that it was measured "
-            "on. Zero is collapse.",
+            "What a latent vector tells of its sequence. It cannot exceed log N for the N sequences that it was "
+            "measured on. Zero is collapse.",
         ),
+        Column("latent_examples", "N", "sequences", 0, PLAIN, "Held-out sequences that this is measured on."),
         Column(
             "shuffle_gap_nats",
             "Shuffle gap",
-            "nats",
+            "nats/frame",
             3,
             HIGHER,
-            "How much worse held-out music is reconstructed from another sequence's latent code. Zero is collapse.",
+            "How much worse held-out music is reconstructed from another sequence's latent vector or codes. Zero is "
+            "collapse.",
+        ),
+        Column("shuffle_gap_interval", "Gap, 95%", "nats/frame", 3, PLAIN, "Its interval, by the bootstrap."),
+        Column(
+            "rate_nats_per_frame",
+            "Rate",
+            "nats/frame",
+            3,
+            LOWER,
+            "What the latents cost a frame: the KL, or the codes under their prior. With the reconstruction it adds up "
+            "to the bound.",
         ),
     ),
     "Codes": (
@@ -262,16 +307,15 @@ SECTIONS = {
             1,
             HIGHER,
             "Exponential of the entropy of the codes of held-out music: as many codes would be in use if all were used "
-            "equally.",
+            "equally. Of several codebooks the least.",
         ),
-        Column("codes_used", "Codes used", "", 2, HIGHER, "How much of the codebook held-out music uses."),
         Column(
-            "rate_nats_per_frame",
-            "Code rate",
-            "nats/frame",
-            3,
-            LOWER,
-            "What the codes of held-out music cost under the prior over codes, a frame.",
+            "codes_used",
+            "Codes used",
+            "",
+            2,
+            HIGHER,
+            "Share of the codebook that held-out music uses.",
         ),
         Column(
             "prior_nats_per_code",
@@ -289,8 +333,8 @@ SECTIONS = {
             "nats/frame",
             3,
             LOWER,
-            "Negative log-likelihood of held-out music given its own latent code. No likelihood of a model: the code "
-            "has seen the music.",
+            "Negative log-likelihood of held-out music given its own latents. No likelihood of a model: the latents "
+            "have seen the music.",
         ),
         Column(
             "reconstruction_f1",
@@ -298,7 +342,8 @@ SECTIONS = {
             "",
             3,
             HIGHER,
-            "Harmonic mean of precision and recall of the notes of held-out music, reconstructed from its code.",
+            "Harmonic mean of precision and recall over the keys of all frames of held-out music, decoded greedily "
+            "from its own latents.",
         ),
     ),
 }

@@ -18,9 +18,6 @@ from bachkeras.evaluation.rows import Row
 from bachkeras.music.pianoroll import KEYS
 from bachkeras.music.voices import REST
 
-SAMPLERS = {1: "chord unigram sampler", 2: "chord bigram sampler", 3: "chord trigram"}
-"""Rows by the order of their n-grams."""
-
 
 class Judge(NamedTuple):
     """A model that says how probable samples are, and its run's name."""
@@ -72,10 +69,10 @@ class Comparison:
 
     def references(self, count: int | None, seed: int) -> list[dict[str, Any]]:
         """Rows of real Bach and of the samplers."""
-        return [self._real(), *(self._sampler(order, count, seed) for order in sorted(SAMPLERS, reverse=True))]
+        return [self._real(), *(self._sampler(order, count, seed) for order in rows.SAMPLERS)]
 
     def _real(self) -> dict[str, Any]:
-        row = self.row("real bach", contaminated=False)
+        row = self.row(rows.BACH, contaminated=False)
         self.add_samples(row, self.test.pieces)
         row.figures["floors"] = style.floors(self.train, len(self.test))
         row.leave_out(("protocol", *rows.LIKELIHOOD[:1], *rows.LIKELIHOOD[2:]), "these are the test pieces themselves")
@@ -88,7 +85,7 @@ class Comparison:
     def _sampler(self, order: int, count: int | None, seed: int) -> dict[str, Any]:
         trigram = order == 3
         known = {"protocol": likelihood.protocol(self.test), "likelihood": "exact"} if trigram else {}
-        row = self.row(SAMPLERS[order], contaminated=False, temperature=1.0, top_p=1.0, seed=seed, **known)
+        row = self.row(rows.SAMPLERS[order], contaminated=False, temperature=1.0, top_p=1.0, seed=seed, **known)
         if trigram:
             add_nats(row, likelihood.chord_trigram(self.corpora["train"], self.test), self.test)
             row.leave_out(["test_ending_nats_per_piece"], "it ends no piece")

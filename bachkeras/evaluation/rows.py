@@ -6,6 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+BACH = "real bach"
+"""The row that the others are compared with."""
+
+SAMPLERS = {3: "chord trigram", 2: "chord bigram sampler", 1: "chord unigram sampler"}
+"""Rows that no network made, by the order of their n-grams."""
+
 IDENTITY = (
     "model",
     "data",

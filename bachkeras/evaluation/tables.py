@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from bachkeras.evaluation import rows as all_rows
 from bachkeras.evaluation.columns import DASH, HIGHER, LOWER, NEAR, PLAIN, SECTIONS, SETTINGS, Column
-
-BACH = "real bach"
-"""The row that the others are compared with."""
-
-REFERENCES = ("chord trigram", "chord unigram sampler", "chord bigram sampler")
-"""Rows that no network made."""
 
 WIDTH = 110
 """Characters of a line of text; a wider table goes on below."""
@@ -72,16 +67,17 @@ def _group(data: Any, grid: Any, voices: Any, rows: Sequence[Mapping[str, Any]])
     for subject, columns in SECTIONS.items():
         sections[subject] = tuple(column for column in columns if any(_says(column, row) for row in rows))
     sections = {subject: columns for subject, columns in sections.items() if columns}
-    notes = tuple(dict.fromkeys(row["notes"] for row in rows if row.get("notes")))
     columns = [column for some in sections.values() for column in some]
+    reasons = [_reasons(row.get("notes") or "", columns) for row in rows]
+    notes = tuple(dict.fromkeys(filter(None, reasons)))
     shown = (
         Row(
             str(row["model"]),
             _kind(row),
             tuple(column.show(row.get(column.key)) for column in columns),
-            notes.index(row["notes"]) + 1 if row.get("notes") else 0,
+            notes.index(reason) + 1 if reason else 0,
         )
-        for row in rows
+        for row, reason in zip(rows, reasons, strict=True)
     )
     about = [
         f"{name}{value}" for name, value in (("", data), ("grid ", grid), ("voices ", voices)) if value is not None
@@ -89,8 +85,29 @@ def _group(data: Any, grid: Any, voices: Any, rows: Sequence[Mapping[str, Any]])
     return Group(", ".join(about), ", ".join(common), sections, tuple(shown), notes)
 
 
+def _reasons(notes: str, columns: Sequence[Column]) -> str:
+    """The notes of a row as a reader of these columns needs them, "TITLE, TITLE: reason; ..."; see `Row.to_dict`."""
+    titles = {column.key: column.title for column in columns}
+    found = []
+    for note in filter(None, notes.split("; ")):
+        keys, _, reason = note.partition(": ")
+        named = keys.split(", ")
+        here = [titles[key] for key in named if key in titles]
+        if here:
+            found.append(f"{', '.join(here)}: {reason}")
+        elif not set(named) <= set(all_rows.KEYS):
+            found.append(note)
+    return "; ".join(found)
+
+
 def _kind(row: Mapping[str, Any]) -> str:
-    return "bach" if row["model"] == BACH else "reference" if row["model"] in REFERENCES else "model"
+    return (
+        "bach"
+        if row["model"] == all_rows.BACH
+        else "reference"
+        if row["model"] in all_rows.SAMPLERS.values()
+        else "model"
+    )
 
 
 def _says(column: Column, row: Mapping[str, Any]) -> bool:

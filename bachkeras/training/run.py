@@ -18,7 +18,7 @@ from bachkeras import models
 from bachkeras._files import write_json
 from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
-from bachkeras.evaluation import columns, likelihood
+from bachkeras.evaluation import likelihood, tables
 from bachkeras.evaluation.comparison import Comparison
 from bachkeras.training import callbacks, checkpoint, directory, figures, interrupt, samples
 from bachkeras.training.checkpoint import Progress
@@ -135,7 +135,7 @@ def _go_on(out: Path, model: keras.Model, progress: Progress, corpora: dict[str,
         row, _ = figures.evaluate(model, out.absolute().name, content, comparison, seed=seed, minutes=minutes)
         rows = [row, *comparison.references(None, seed)]
         write_json(out / "evaluation.json", rows)
-        print(columns.table(rows))
+        print(tables.table(rows))
         if not (out / "samples").exists():
             with files.whole(out / "samples") as folder:
                 samples.write(model, content, folder, count=4, length=None if model.ending else 64, seed=seed)
