@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bachkeras.evaluation import columns, tables
+from bachkeras.evaluation import columns, rows, tables
 
 EVERY = [*columns.SETTINGS, *(column for some in columns.SECTIONS.values() for column in some)]
 
@@ -16,11 +16,11 @@ def row(model, **figures):
 
 
 ROWS = [
-    row("q88", parameters=1834120, test_nats_per_frame=4.58123, likelihood="exact", hold_ratio=0.3221),
+    row("q88", parameters=1834120, test_nats_per_frame=4.58123, likelihood="exact", hold_ratio=0.3221, longest_copy_beats_p95=7.0),
     row("gan", notes="a GAN has no likelihood"),
     row("chord trigram", test_nats_per_frame=6.102, likelihood="exact", temperature=None, top_p=None, seed=None),
     row("real bach", hold_ratio=0.316, longest_copy_beats_p95=9.4, kl_nats=float("nan")),
-    row("s16", data="jsb_16th", voices="labelled", test_nats_per_frame=1.623, protocol="S16"),
+    row("s16", data="jsb_16th", voices="labelled", test_nats_per_frame=1.623, protocol="S16", parallels_per_100_beats=3.25),
     row("real bach", data="jsb_16th", voices="labelled", protocol=None, parallels_per_100_beats=0.89),
 ]
 
@@ -41,7 +41,7 @@ def test_the_table_as_text():
             "                                  nats/frame                  beats",
             "                                       lower     as Bach    as Bach",
             "real bach               -      -           -       0.316        9.4",
-            "q88             1,834,120  exact       4.581       0.322          -",
+            "q88             1,834,120  exact       4.581       0.322        7.0",
             "gan [1]                 -      -           -           -          -",
             "chord trigram           -  exact       6.102           -          -",
             "",
@@ -54,7 +54,7 @@ def test_the_table_as_text():
             "           nats/frame  per 100 beats",
             "                lower        as Bach",
             "real bach           -           0.89",
-            "s16             1.623              -",
+            "s16             1.623           3.25",
         ]
     )
 
@@ -103,6 +103,23 @@ def test_rows_with_one_note_share_it():
     )
     assert group.notes == ("why", "else")
     assert [one.note for one in group.rows] == [1, 2, 1, 0]
+
+
+def test_notes_speak_of_the_columns_that_are_there():
+    notes = "hold_ratio, kl_nats: no frames; judge_nats_per_frame: no judge"
+    (group,) = tables.groups([row("one", notes=notes), row("two", hold_ratio=0.5)])
+    assert group.notes == ("Hold ratio: no frames",)
+
+
+def test_every_figure_of_a_row_is_a_column():
+    """But for the details, which evaluation.json alone has, and for what stands above and beside a table."""
+    details = {"model", "data", "grid", "voices", "notes", "style", "distances", "floors"}
+    assert {column.key for column in EVERY} == set(rows.KEYS) - details
+
+
+def test_what_bach_alone_has_is_no_column():
+    (group,) = tables.groups([row("real bach", hold_ratio=0.3, distinct_3=0.3), row("two", hold_ratio=0.5)])
+    assert [column.key for column in group.columns] == ["hold_ratio"]
 
 
 def test_rows_without_figures_are_names():

@@ -101,19 +101,15 @@ def _reasons(notes: str, columns: Sequence[Column]) -> str:
 
 
 def _kind(row: Mapping[str, Any]) -> str:
-    return (
-        "bach"
-        if row["model"] == all_rows.BACH
-        else "reference"
-        if row["model"] in all_rows.SAMPLERS.values()
-        else "model"
-    )
+    if row["model"] == all_rows.BACH:
+        return "bach"
+    return "reference" if row["model"] in all_rows.SAMPLERS.values() else "model"
 
 
 def _says(column: Column, row: Mapping[str, Any]) -> bool:
-    """Whether a row is a reason for a column: neither where a figure is missing nor where a warning does not apply."""
+    """Whether a row is a reason for a column: not Bach, no missing figure, no warning that does not apply."""
     value = row.get(column.key)
-    return value is not False and column.show(value) != DASH
+    return _kind(row) != "bach" and value is not False and column.show(value) != DASH
 
 
 def _lines(group: Group) -> Iterator[str]:
