@@ -37,11 +37,25 @@ def row(model, **figures):
 
 
 ROWS = [
-    row("q88", parameters=1834120, test_nats_per_frame=4.58123, likelihood="exact", hold_ratio=0.3221, longest_copy_beats_p95=7.0),
+    row(
+        "q88",
+        parameters=1834120,
+        test_nats_per_frame=4.58123,
+        likelihood="exact",
+        hold_ratio=0.3221,
+        longest_copy_beats_p95=7.0,
+    ),
     row(EVIL, notes="a <i>GAN</i> has no likelihood", ngram_jsd=[0.0061, 0.064, None, 0.345], contaminated=True),
     row("chord trigram", test_nats_per_frame=6.102, likelihood="exact", temperature=None, top_p=None, seed=None),
     row("real bach", hold_ratio=0.316, longest_copy_beats_p95=9.4, kl_nats=float("nan")),
-    row("s16", data="jsb_16th", voices="labelled", test_nats_per_frame=1.623, protocol="S16", parallels_per_100_beats=3.25),
+    row(
+        "s16",
+        data="jsb_16th",
+        voices="labelled",
+        test_nats_per_frame=1.623,
+        protocol="S16",
+        parallels_per_100_beats=3.25,
+    ),
     row("real bach", data="jsb_16th", voices="labelled", protocol=None, parallels_per_100_beats=0.89),
 ]
 

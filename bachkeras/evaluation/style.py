@@ -110,8 +110,9 @@ def durations(pieces: Sequence[Parts]) -> Counter:
     for parts in pieces:
         for voice in parts.voices.T:
             pitches, frames = runs(voice)
-            capped = np.minimum(frames[pitches != REST], LONGEST_DURATION)
-            found.update(float(frame * parts.timestep) for frame in capped.tolist())
+            lengths, counts = np.unique(np.minimum(frames[pitches != REST], LONGEST_DURATION), return_counts=True)
+            for length, count in zip(lengths.tolist(), counts.tolist(), strict=True):
+                found[float(length * parts.timestep)] += count
     return found
 
 
@@ -199,15 +200,22 @@ def floors(train: Sequence[Parts], size: int, draws: int = 20, seed: int = 0) ->
         By name, `mean` and `max` over the draws; None where there are not more than `size` pieces.
     """
     random = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(draws if 0 < size < len(train) else 0):
-        order = [train[i] for i in random.permutation(len(train))]
-        drawn.append(distances(order[:size], order[size:]))
-    found = {name: [d[name] for d in drawn if d[name] is not None] for name in DISTANCES}
-    return {
-        name: {"mean": float(np.mean(values)) if values else None, "max": max(values, default=None)}
-        for name, values in found.items()
-    }
+    orders = [random.permutation(len(train)) for _ in range(draws if 0 < size < len(train) else 0)]
+    found = {}
+    for name, count in DISTANCES.items():
+        each = [count([parts]) for parts in train]
+        drawn = [jensen_shannon(*(_total(each, some) for some in (order[:size], order[size:]))) for order in orders]
+        values = [value for value in drawn if value is not None]
+        found[name] = {"mean": float(np.mean(values)) if values else None, "max": max(values, default=None)}
+    return found
+
+
+def _total(counts: Sequence[Counter], chosen: Iterable[int]) -> Counter:
+    """The sum of some of the counts."""
+    found = Counter()
+    for i in chosen:
+        found.update(counts[i])
+    return found
 
 
 def _bass(voices: np.ndarray, labelled: bool) -> np.ndarray:

@@ -71,6 +71,7 @@ class FrameModel(keras.Model):
         self.nats_per_frame = keras.metrics.Mean(name="nats_per_frame")
         self.dropped_notes = keras.metrics.Sum(name="dropped_notes")
         self._write = tf.function(self._write_graph, autograph=False, input_signature=_WRITE_SIGNATURE)
+        self._score = tf.function(self._score_graph, autograph=False, reduce_retracing=True)
 
     def get_build_config(self):
         """Nothing: no weight depends on the shape of an input."""
@@ -122,7 +123,7 @@ class FrameModel(keras.Model):
     def log_probs(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """What `call` returns, summed over the frames of each example: float32 `(batch,)` each; see `log_prob`."""
         self._check_fit("batch", batch)
-        return {name: tf.reduce_sum(term * batch["mask"], 1) for name, term in self(batch, training=False).items()}
+        return self._score(dict(batch))
 
     def ending_odds(self, context: tf.Tensor, now: Sounding, tonic: tf.Tensor, training=None) -> tf.Tensor:
         """Log odds that the frame `now`, written from `context`, is the last: float32 `(...)`; see `Ending`."""
@@ -234,6 +235,9 @@ class FrameModel(keras.Model):
                 f"{int(dropped)} notes do not fit the model's {self.frame.voices} voices: give it a frame distribution "
                 f"with more. Received: {name}"
             )
+
+    def _score_graph(self, batch):
+        return {name: tf.reduce_sum(term * batch["mask"], 1) for name, term in self(batch, training=False).items()}
 
     def _write_graph(self, conditions, primer, primer_onsets, given, until_end, temperature, top_p, seed):
         return loop.write(self, conditions, (primer, primer_onsets), given, until_end, temperature, top_p, seed)

@@ -56,18 +56,13 @@ def evaluate(
         raise ValueError(f"This is no folder. Received: out={str(out)!r}")
     cards = [directory.card(run) for run in runs]
     jury = None if judge is None else Judge(_names([judge])[0], directory.load(judge))
-    comparisons: dict[tuple[str, bool], Comparison] = {}
+    comparisons = _Comparisons(jury, manual_dir)
     rows: dict[Comparison, list[dict[str, Any]]] = {}
     shown = []
     for run, name, card in zip(runs, _names(runs), cards, strict=True):
         model = directory.load(run)
-        key = (data or card["data"]["name"], model.frame.labelled)
-        if key not in comparisons:
-            corpora = {split: catalog.load(key[0], split, manual_dir=manual_dir) for split in catalog.SPLITS}
-            comparisons[key] = Comparison(corpora, model.frame.labelled, jury)
-        comparison = comparisons[key]
-        number, test = len(comparison.lengths(count)), comparison.test
-        _check_voices(model, test)
+        comparison = comparisons.of(data or card["data"]["name"], model)
+        number, test = count or len(comparison.test), comparison.test
         print(f"{name}: its likelihood and {number} samples, beside {len(test)} test pieces of {test.name}.")
         row, pieces = figures.evaluate(
             model, name, card, comparison, count=count, seed=seed, minutes=figures.minutes(run)
@@ -83,12 +78,30 @@ def evaluate(
     return everything
 
 
-def _check_voices(model: keras.Model, test: Corpus) -> None:
-    if model.frame.labelled and test.voices != model.frame.voices:
-        raise ValueError(
-            f"The model writes {model.frame.voices} labelled voices, and the corpus has {test.voices or 'none'}. "
-            f"Received: data={test.name!r}"
-        )
+class _Comparisons:
+    """A comparison for each corpus and kind of voices, made when it is first needed."""
+
+    def __init__(self, judge: Judge | None, manual_dir: Path | None):
+        self.judge = judge
+        self.manual_dir = manual_dir
+        self.corpora: dict[str, dict[str, Corpus]] = {}
+        self.made: dict[tuple[str, bool], Comparison] = {}
+
+    def of(self, name: str, model: keras.Model) -> Comparison:
+        """The one for a model's samples on a corpus."""
+        if name not in self.corpora:
+            self.corpora[name] = {
+                split: catalog.load(name, split, manual_dir=self.manual_dir) for split in catalog.SPLITS
+            }
+        voices, labelled = self.corpora[name]["test"].voices, model.frame.labelled
+        if labelled and voices != model.frame.voices:
+            raise ValueError(
+                f"The model writes {model.frame.voices} labelled voices, and the corpus has {voices or 'none'}. "
+                f"Received: data={name!r}"
+            )
+        if (name, labelled) not in self.made:
+            self.made[name, labelled] = Comparison(self.corpora[name], labelled, self.judge)
+        return self.made[name, labelled]
 
 
 def _title(comparison: Comparison) -> str:
