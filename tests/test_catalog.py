@@ -42,7 +42,7 @@ def test_from_an_empty_folder_to_new_music(data_dir, tmp_path, capsys):
     assert "timestep in quarters: 1/2 × 5" in told
     (tmp_path / "small.toml").write_text(SMALL)
     command = ["train", "lstm-attention", "--config", tmp_path / "small.toml", "--data", "chorales_8th"]
-    assert "nats/frame on the test split of chorales_8th" in run(capsys, *command, "--out", tmp_path / "run")
+    assert "protocol chorales_8th, sets" in run(capsys, *command, "--out", tmp_path / "run")
     assert len(list((tmp_path / "run" / "samples").glob("*.mid"))) == 4
     assert run(capsys, "data", "info", "chorales_8th") == told
 
