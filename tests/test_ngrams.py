@@ -98,4 +98,4 @@ def test_samplers_on_the_benchmark(ranks4):  # noqa: F811
         assert novelty.distinct(samples, 3) == pytest.approx(distinct, abs=0.03)
         longest = novelty.longest_copies(samples, ranks4["train"])
         assert np.median(longest) == pytest.approx(copies[0], abs=1)
-        assert np.percentile(longest, 95) == pytest.approx(copies[1], rel=0.2)
+        assert np.percentile(longest, 95) == pytest.approx(copies[1], abs=3)
