@@ -67,9 +67,16 @@ def remove_unfinished(folder: Path) -> None:
         shutil.rmtree(path)
 
 
+def check_folder(path: Path) -> None:
+    """Raises ValueError if a path is no folder that can be written to, or could be made; makes none."""
+    there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"This is no folder that can be written to. Received: out={str(path)!r}")
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    replace(path, (json.dumps(content, indent=1) + "\n").encode())
+    """Write a JSON file, whole or not at all; NaN and infinity are a ValueError."""
+    replace(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 @contextlib.contextmanager

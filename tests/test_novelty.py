@@ -18,14 +18,27 @@ def transposed(frames, semitones):
 
 
 def test_tokens_on_paper():
-    piece = labelled([52, R, 40, 24], [54, 45, 42, 26], [54, 45, 42, R], [54, 45, 42, 26])
+    piece = labelled([52, R, 40, 24], [54, 45, 42, 26], [54, 45, 42, R], [R, R, R, R], [54, 45, 42, 26])
     assert novelty.tokens(piece) == [
-        ((28, R, 16, 0), 0),
-        ((28, 19, 16, 0), 2),
-        ((R, R, R, R), R),
-        ((28, 19, 16, 0), R),
+        ((28, R, 16, 0), 0, 1),
+        ((28, 19, 16, 0), 2, 1),
+        ((R, R, R, R), R, 1),
+        None,
+        ((28, 19, 16, 0), R, 1),
     ]
-    assert novelty.tokens(ranked([52, 40, R, R], [R, R, R, R]))[0] == ((12, 0, R, R), 0)
+    assert novelty.tokens(ranked([52, 40, R, R], [R, R, R, R])) == [((12, 0), 0, 1), None]
+
+
+def test_silence_is_no_copy():
+    silence = [R, R, R, R]
+    assert novelty.longest_copies([ranked(*[silence] * 5)], [ranked(*[silence] * 9)]).tolist() == [0]
+
+
+def test_a_fifth_note_somewhere_else_leaves_a_copy_a_copy():
+    train, more = (
+        ranked(*[[*chord, R] for chord in CHORDS], last) for last in ([40, 30, 20, 10, R], [40, 30, 20, 10, 5])
+    )
+    assert novelty.longest_copies([more], [train._replace(voices=train.voices[:, :4])]).tolist() == [5]
 
 
 def test_a_copy_is_found_in_any_key():

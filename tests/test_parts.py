@@ -27,6 +27,8 @@ def test_beats_are_quarters():
     assert Parts(voices, Fraction(1), True).on_beats[:, 0].tolist() == list(range(10))
     halves = Parts(voices, Fraction(2), True)
     assert (halves.beats, len(halves.on_beats)) == (20, 10)
+    thirds = Parts(voices, Fraction(2, 3), True)  # Beats 0, 1, 2, ... are in frames 0, 1.5, 3, 4.5, ...
+    assert thirds.on_beats[:, 0].tolist() == [0, 1, 3, 4, 6, 7, 9]
 
 
 def test_a_piece_of_a_corpus_is_heard_both_ways():

@@ -188,7 +188,7 @@ def test_notes_that_do_not_fit_forbid_a_figure(corpora):
     sections = SMALL.to_dict()
     sections["frame"] |= {"voices": 2}
     model = run.make_model("lstm-attention", config.from_dict(sections), corpora.values())
-    card = {"trained_on": ["chorales"], "config": sections}
+    card = {"trained_on": ["chorales"], "config": sections, "data": {"name": "", "version": ""}}
     row, _ = figures.evaluate(model, "narrow", card, Comparison(corpora, labelled=False))
     assert row["likelihood"] is row["test_nats_per_frame"] is None
     assert "notes of the test split do not fit" in row["notes"]

@@ -59,6 +59,16 @@ def test_by_rank_only_equally_many_notes_are_compared():
     )
 
 
+def test_a_fifth_note_is_no_fifth_voice():
+    """By rank the hold ratio is of four voices: 2 frames, 5 notes in the first, 4 of them held: 1 - 5 / 8."""
+    piece = ranked([60, 55, 50, 45, 40], [60, 55, 50, 45, R])
+    assert style.lines([piece])["hold_ratio"] == pytest.approx(1 - 5 / 8)
+
+
+def test_crossed_voices_make_octaves_too():
+    assert style.voice_leading([labelled([40, 52, R, R], [42, 54, R, R])])["parallel_octaves_per_1000_moves"] == 1000
+
+
 def test_crossings_and_spacings_on_paper():
     """Two frames: the tenor under the bass once, of 12 pair-frames; S-A 13 apart once, of 4 neighbours."""
     found = style.voice_leading([labelled([60, 47, 40, 30], [60, 48, 29, 30])])
@@ -84,7 +94,7 @@ def test_counts_that_are_compared():
     assert style.melodic_intervals([piece], 0) == Counter({2: 1})
     assert style.melodic_intervals([piece], 1) == Counter({0: 1})  # Across the rest.
     assert style.durations([piece]) == Counter({1.0: 5, 0.5: 3})
-    assert style.outer_intervals([piece]) == Counter({4: 3})
+    assert style.outer_intervals([piece]) == Counter({4: 1.5})  # Three eighths.
     long = Parts(np.full((50, 1), 40), Fraction(1, 2), True)
     assert style.durations([long]) == Counter({16.0: 1})
 
@@ -178,5 +188,7 @@ def test_bach_by_rank(ranks4):
     np.testing.assert_allclose(none, [0.44, 0.36], atol=0.005)
     expected = (0.0061, 0.064, 0.194, 0.345)
     np.testing.assert_allclose(style.ngram_jsd(ranks4["test"], ranks4["train"]), expected, atol=5e-4)
+    holds = [style.lines(ranks4[split])["hold_ratio"] for split in ("test", "train")]
+    np.testing.assert_allclose(holds, [0.3228, 0.3349], atol=5e-5)
     short = [piece._replace(voices=piece.voices[:64]) for piece in ranks4["test"]]
     np.testing.assert_allclose(style.ngram_jsd(short, ranks4["train"]), (0.0062, 0.0646, 0.196, 0.347), atol=5e-4)

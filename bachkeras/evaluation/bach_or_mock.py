@@ -148,8 +148,9 @@ def _count(parts: Parts) -> _Piece:
     tracks = [runs(voice) for voice in voices.T]
     lengths = np.concatenate([length for _, length in tracks])
     quarters = lengths * parts.timestep.numerator / parts.timestep.denominator
+    notes = _histogram(np.where(sounding, (voices + LOWEST - tonic) % 12, REST))
     histograms = {
-        "note": _histogram(np.where(sounding, (voices + LOWEST - tonic) % 12, REST)),
+        "note": Counter({note: count * float(parts.timestep) for note, count in notes.items()}),
         "rhythm": _histogram(quarters),
         "parallel_errors": _parallels(voices, parts.labelled),
         "harmonic_quality": _qualities(voices),

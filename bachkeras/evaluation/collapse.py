@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from bachkeras.data.pipeline import Corpus
     from bachkeras.models.base import FrameModel
 
+
+class Diverged(ArithmeticError):
+    """A model's weights or its probabilities are not finite: it is not quoted."""
+
+
 ACTIVE = 0.01
 """The variance over examples from which on a dimension's posterior mean is active."""
 
@@ -183,7 +188,7 @@ def figures(
         other groups. With `reconstruct`: `reconstruction_f1`, from the posterior means or the codes.
 
     Raises:
-        ValueError: if a figure would not be finite: a model that diverged is not quoted.
+        Diverged: if a figure would not be finite.
     """
     verbs = {"posterior": _gaussian, "codes": _coded}
     kind = next((kind for verb, kind in verbs.items() if hasattr(model, verb)), None)
@@ -285,4 +290,4 @@ def _reconstruction(
 
 def _check_finite(name: str, value: np.ndarray | float) -> None:
     if not np.all(np.isfinite(value)):
-        raise ValueError(f"A model that diverged has no figures. Received: {name}={value}")
+        raise Diverged(f"A model that diverged has no figures. Received: {name}={value}")

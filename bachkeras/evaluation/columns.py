@@ -70,7 +70,7 @@ SETTINGS = (
 SECTIONS = {
     "Model": (
         Column("parameters", "Parameters", "", 0, PLAIN, "Numbers that training adjusts."),
-        Column("train_minutes", "Training", "min", 1, PLAIN, "Minutes of training."),
+        Column("train_minutes", "Training", "min", 1, PLAIN, "Minutes of this run's training."),
         Column(
             "contaminated",
             "Contaminated",
@@ -178,7 +178,7 @@ SECTIONS = {
             2,
             NEAR,
             "The grading function of Fang, Liu, Seetharaman and Pardo (2020): Wasserstein distances of nine features "
-            "from Bach's, summed up. Real Bach is not at zero.",
+            "of a piece from the training split's, summed up; the median over the samples. Real Bach is not at zero.",
         ),
         Column(
             "judge_nats_per_frame",
@@ -197,11 +197,18 @@ SECTIONS = {
             "",
             2,
             NEAR,
-            "Share of pieces with the tonic that was told as the lowest note of their last chord, of pieces that the "
-            "model ends itself.",
+            "Share of pieces with the tonic that was told as the lowest note of their last chord, of those that the "
+            "model ended itself.",
         ),
         Column("mean_frames_to_end", "Length", "frames", 0, NEAR, "Mean length of those pieces."),
-        Column("cut_share", "Cut", "", 2, LOWER, "Share of them that the model had not ended at four times the mean."),
+        Column(
+            "cut_share",
+            "Cut",
+            "",
+            2,
+            LOWER,
+            "Share of pieces not ended at four times the mean length.",
+        ),
     ),
     "Variety and copies": (
         Column(
@@ -267,7 +274,8 @@ SECTIONS = {
             "nats/sequence",
             2,
             PLAIN,
-            "Divergence of the posterior from the prior, at weight 1. Zero is collapse; what it costs is in the bound.",
+            "Divergence of the posterior from the prior, at weight 1; a sequence is a window of the run's training. "
+            "Zero is collapse; what it costs is in the bound.",
         ),
         Column(
             "mutual_information_nats",
@@ -296,7 +304,7 @@ SECTIONS = {
             3,
             LOWER,
             "What the latents cost a frame: the KL, or the codes under their prior. With the reconstruction it adds up "
-            "to the bound.",
+            "to the bound of such sequences, which is not that of whole pieces.",
         ),
     ),
     "Codes": (
@@ -315,7 +323,7 @@ SECTIONS = {
             "",
             2,
             HIGHER,
-            "Share of the codebook that held-out music uses.",
+            "Share of the codebook that held-out music uses, the least.",
         ),
         Column(
             "prior_nats_per_code",

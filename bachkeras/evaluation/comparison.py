@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import endings, likelihood, novelty, parts, rows, style
-from bachkeras.evaluation import judge as judges
 from bachkeras.evaluation.bach_or_mock import Grader
+from bachkeras.evaluation.judge import Judge, nats_per_frame
 from bachkeras.evaluation.ngrams import FrameCounts
 from bachkeras.evaluation.rows import Row
 from bachkeras.music.pianoroll import KEYS
 from bachkeras.music.voices import REST
-
-
-class Judge(NamedTuple):
-    """A model that says how probable samples are, and its run's name."""
-
-    name: str
-    model: Any
 
 
 class Comparison:
@@ -51,10 +43,9 @@ class Comparison:
         """Pieces as they are compared."""
         return [parts.of(piece, self.labelled) for piece in pieces]
 
-    def lengths(self, count: int | None) -> list[int]:
-        """Frames of `count` samples, those of the test pieces in turn; None: one for each test piece."""
-        frames = [len(piece["pianoroll"]) for piece in self.test.pieces]
-        return np.resize(frames, len(frames) if count is None else count).tolist()
+    def beside(self, count: int | None) -> list[Mapping[str, Any]]:
+        """The test pieces that `count` samples stand beside, in turn; None: one sample for each test piece."""
+        return [self.test.pieces[i % len(self.test)] for i in range(count or len(self.test))]
 
     def row(self, model: str, **known: Any) -> Row:
         """A new row on this comparison."""
@@ -69,15 +60,16 @@ class Comparison:
 
     def references(self, count: int | None, seed: int) -> list[dict[str, Any]]:
         """Rows of real Bach and of the samplers."""
-        return [self._real(), *(self._sampler(order, count, seed) for order in rows.SAMPLERS)]
+        return [self._real(count), *(self._sampler(order, count, seed) for order in rows.SAMPLERS)]
 
-    def _real(self) -> dict[str, Any]:
+    def _real(self, count: int | None) -> dict[str, Any]:
+        pieces = self.beside(count)[: len(self.test)]
         row = self.row(rows.BACH, contaminated=False)
-        self.add_samples(row, self.test.pieces)
-        row.figures["floors"] = style.floors(self.train, len(self.test))
-        row.leave_out(("protocol", *rows.LIKELIHOOD[:1], *rows.LIKELIHOOD[2:]), "these are the test pieces themselves")
+        self.add_samples(row, pieces)
+        row.add({"floors": style.floors(self.train, len(pieces))}, "not known")
+        row.leave_out(("protocol", *rows.LIKELIHOOD), "these are the test pieces themselves")
         row.leave_out(("temperature", "top_p", "seed", *rows.TRAINED), "nobody trained or drew them")
-        row.add(endings.figures(self.test.pieces), "the tonic of no piece is known")
+        row.add(endings.figures(pieces), "the tonic of no piece is known")
         row.leave_out(["cut_share"], "nothing is cut")
         _no_latents(row, "no model")
         return row.to_dict()
@@ -89,8 +81,11 @@ class Comparison:
         if trigram:
             add_nats(row, likelihood.chord_trigram(self.corpora["train"], self.test), self.test)
             row.leave_out(["test_ending_nats_per_piece"], "it ends no piece")
+            row.remark(
+                ["test_nats_per_frame"], "of the smoothed trigram over sets, while the samples are drawn unsmoothed"
+            )
         else:
-            row.leave_out(("protocol", *rows.LIKELIHOOD[:1], *rows.LIKELIHOOD[2:]), "counts that are not smoothed")
+            row.leave_out(("protocol", *rows.LIKELIHOOD), "counts that are not smoothed")
         self.add_samples(row, self._drawn(order, count, seed))
         row.leave_out(("floors", *rows.TRAINED, *rows.ENDINGS), "no network")
         _no_latents(row, "no network")
@@ -103,9 +98,8 @@ class Comparison:
 
     def _drawn(self, order: int, count: int | None, seed: int) -> list[dict[str, Any]]:
         """A sampler's pieces, as a corpus has them; what is known of each is what is known of a test piece."""
-        lengths = self.lengths(count)
-        drawn = self._counts.sample(lengths, order, seed)
-        like = [self.test.pieces[i % len(self.test)] for i in range(len(lengths))]
+        like = self.beside(count)
+        drawn = self._counts.sample([len(piece["pianoroll"]) for piece in like], order, seed)
         known = {"timestep", "tonic", "mode", "position"}
         return [
             ({"pianoroll": _roll(frames), "voices": frames} if self.labelled else {"pianoroll": frames})
@@ -144,11 +138,11 @@ class Comparison:
         self._add_judgement(row, pieces)
 
     def _add_judgement(self, row: Row, pieces: Sequence[Mapping[str, Any]]) -> None:
-        objection = "no judge was named" if self.judge is None else judges.objection(self.judge.model, pieces)
+        objection = self.judge.objection(pieces, self.test) if self.judge else "no judge was named"
         if objection:
             row.leave_out(rows.JUDGE, objection)
             return
-        nats = judges.nats_per_frame(self.judge.model, pieces, self.test.name)
+        nats = nats_per_frame(self.judge.model, pieces, self.test.name)
         row.add({"judge": self.judge.name, "judge_nats_per_frame": nats}, "the judge finds them impossible")
 
 
@@ -162,20 +156,20 @@ def add_nats(row: Row, log_p: np.ndarray, test: Corpus, voices: int | None = Non
         voices: number of labelled voices; None: sets of notes are scored.
     """
     clean = likelihood.clean_pieces(test)
-    nats = {"test": likelihood.nats_per_frame(log_p, test)}
-    nats["clean"] = None if clean is None else likelihood.nats_per_frame(log_p, test, clean)
-    no_list = "only the benchmark's test pieces are known to be clean or not"
-    row.add({f"{name}_nats_per_frame": value for name, value in nats.items()}, no_list)
     if voices is None:
         row.leave_out(("test_nats_per_note", "clean_nats_per_note"), "sets of notes are scored, not voices")
-    else:
-        notes = {f"{name}_nats_per_note": value and value / voices for name, value in nats.items()}
-        row.add(notes, no_list)
+    for name, pieces in (("test", None), ("clean", clean)):
+        keys = [f"{name}_nats_per_{unit}" for unit in (("frame", "note") if voices else ("frame",))]
+        if name == "clean" and clean is None:
+            row.leave_out(keys, "only the benchmark's test pieces are known to be clean or not")
+            continue
+        nats = likelihood.nats_per_frame(log_p, test, pieces)
+        row.add(dict(zip(keys, (nats, nats / (voices or 1)), strict=False)), "the model's probabilities are not finite")
 
 
 def grid(corpus: Corpus) -> str:
     """The timestep of a corpus in quarter lengths, "1", "1/4", or "per piece" where its pieces differ."""
-    steps = {Fraction(*(int(n) for n in piece.get("timestep", (1, 1)))) for piece in corpus.pieces}
+    steps = {parts.timestep(piece) for piece in corpus.pieces}
     return str(steps.pop()) if len(steps) == 1 else "per piece"
 
 

@@ -26,10 +26,11 @@ def on_tonic(rolls: Sequence[np.ndarray], tonics: Sequence[int]) -> float | None
 
 
 def figures(pieces: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Of pieces as a corpus has them: `end_on_tonic`, see `on_tonic`, and `mean_frames_to_end`."""
+    """Of pieces as a corpus has them: `end_on_tonic`, see `on_tonic`, and `mean_frames_to_end`; None of no pieces."""
     rolls = [piece["pianoroll"] for piece in pieces]
     tonics = [int(piece.get("tonic", UNKNOWN_TONIC)) for piece in pieces]
-    return {"end_on_tonic": on_tonic(rolls, tonics), "mean_frames_to_end": float(np.mean([len(r) for r in rolls]))}
+    frames = float(np.mean([len(roll) for roll in rolls])) if rolls else None
+    return {"end_on_tonic": on_tonic(rolls, tonics), "mean_frames_to_end": frames}
 
 
 def _bass(roll: np.ndarray) -> int | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bachkeras.data import splits
+from bachkeras.data import catalog, splits
 from bachkeras.evaluation.ngrams import ChordTrigram
 
 if TYPE_CHECKING:
@@ -58,6 +58,23 @@ def may_share_tunes(trained_on: Iterable[str], test: str) -> list[str]:
         test: the corpus of the test split.
     """
     return [name for name in trained_on if name != test and not (name.startswith("chorales") and os.sep not in name)]
+
+
+def objection(card: Mapping[str, Any], test: Corpus) -> str | None:
+    """Why a run's model has no likelihood of a corpus' test split that could be quoted, or None.
+
+    Args:
+        card: the run's config.json, see `directory.card`.
+        test: the test split.
+    """
+    unfair = may_share_tunes(card["trained_on"], test.name)
+    if unfair:
+        return f"the weights have seen {', '.join(unfair)}, whose pieces may share tunes with this test split"
+    if card["data"]["name"] == test.name and test.name in catalog.NAMES:
+        then, now = card["data"]["version"], str(catalog.builder(test.name).version)
+        if then.split(".")[0] != now.split(".")[0]:
+            return f"the run was trained on version {then} of its corpus, and this is {now}, whose splits may be others"
+    return None
 
 
 def dropped_notes(model: FrameModel, pieces: Sequence[Mapping[str, Any]]) -> int:

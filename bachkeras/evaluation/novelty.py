@@ -11,7 +11,7 @@ from bachkeras.evaluation.parts import Parts
 from bachkeras.evaluation.style import chord_types, ngrams
 from bachkeras.music.voices import REST
 
-Token = tuple[tuple[int, ...], int]
+Token = tuple[tuple[int, ...], int, float]
 
 BLEU = 4
 """The longest n-gram of self-BLEU."""
@@ -21,36 +21,38 @@ def longest_copies(samples: Sequence[Parts], train: Sequence[Parts]) -> np.ndarr
     """Length of the longest run that each sample shares with any training piece, in beats: float `(samples,)`.
 
     Four voices, quarter notes, transposition-invariant: a beat is the same where the chord above the bass and the
-    bass' motion since the beat before are. Frames longer than a beat count as what they are.
+    bass' motion since the beat before are. Frames longer than a beat count as what they are. Silence copies nothing.
     """
-    numbers: dict[Token, int] = {}
+    numbers: dict[Token | None, int] = {None: -2}
     known = [[numbers.setdefault(token, len(numbers)) for token in tokens(piece)] for piece in train]
-    corpus = np.concatenate([[-1, *piece] for piece in known]) if known else np.zeros(0, int)
+    corpus = np.concatenate([[-3, *piece] for piece in known]) if known else np.zeros(0, int)
     return np.array([_longest(sample, corpus, numbers) for sample in samples], float)
 
 
-def _longest(sample: Parts, corpus: np.ndarray, numbers: dict[Token, int]) -> float:
+def _longest(sample: Parts, corpus: np.ndarray, numbers: dict[Token | None, int]) -> float:
     ending_here = np.zeros(len(corpus), int)  # Tokens on end that the sample and the corpus share up to each place.
     best = 0
     for token in tokens(sample):
         before = np.concatenate([[0], ending_here[:-1]])
-        ending_here = np.where(corpus == numbers.get(token, -2), before + 1, 0)
+        ending_here = np.where(corpus == numbers.get(token, -1) if token else False, before + 1, 0)
         best = max(best, int(ending_here.max(initial=0)))
     return best * float(max(sample.timestep, 1))
 
 
-def tokens(parts: Parts) -> list[Token]:
-    """Each beat as its voices above the bass, rests as `REST`, and the bass' motion since the beat before.
+def tokens(parts: Parts) -> list[Token | None]:
+    """Each beat as its voices above the bass, the bass' motion since the beat before, and its length in quarters.
 
-    The first beat moves by 0, a beat to or from a rest of the bass by `REST`. By rank the bass is the lowest note.
+    Labelled, a rest is `REST`; by rank the notes are those that sound, and the bass is the lowest. The first beat moves
+    by 0, a beat to or from a rest of the bass by `REST`. A silent beat is None.
     """
-    found, last = [], None
+    found, last, length = [], None, float(max(parts.timestep, 1))
     for frame in parts.on_beats:
         sounding = frame[frame != REST]
         bass = int(frame[-1]) if parts.labelled else int(sounding.min(initial=REST))
-        above = np.where((frame == REST) | (bass == REST), REST, frame - bass)
+        heard = frame if parts.labelled else sounding
+        above = np.where((heard == REST) | (bass == REST), REST, heard - bass)
         motion = 0 if last is None else REST if REST in (bass, last) else bass - last
-        found.append((tuple(above.tolist()), motion))
+        found.append((tuple(above.tolist()), motion, length) if len(sounding) else None)
         last = bass
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -36,8 +37,9 @@ class Parts(NamedTuple):
 
     @property
     def on_beats(self) -> np.ndarray:
-        """The frames on the beats, `(beats, voices)`, counted from the first frame; longer frames than that, all."""
-        return self.voices[:: max(int(1 / self.timestep), 1)]
+        """What sounds as each beat begins, `(beats, voices)`, from the first frame on; a longer frame comes once."""
+        places = [int(beat / self.timestep) for beat in range(math.ceil(self.beats))]
+        return self.voices[list(dict.fromkeys(places))]
 
 
 def of(piece: Mapping[str, Any], labelled: bool) -> Parts:
@@ -47,9 +49,13 @@ def of(piece: Mapping[str, Any], labelled: bool) -> Parts:
         piece: see `Corpus`; without a timestep a frame is a beat.
         labelled: take its `voices`; else its `pianoroll`, by rank.
     """
-    timestep = Fraction(*(int(n) for n in piece["timestep"])) if "timestep" in piece else Fraction(1)
     voices = np.asarray(piece["voices"], np.int32) if labelled else by_rank(piece["pianoroll"])
-    return Parts(voices, timestep, labelled)
+    return Parts(voices, timestep(piece), labelled)
+
+
+def timestep(piece: Mapping[str, Any]) -> Fraction:
+    """The timestep of a piece of a corpus, in quarter lengths; 1 where it says none."""
+    return Fraction(*(int(n) for n in piece["timestep"])) if "timestep" in piece else Fraction(1)
 
 
 def by_rank(pianoroll: np.ndarray) -> np.ndarray:

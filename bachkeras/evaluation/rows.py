@@ -23,6 +23,7 @@ IDENTITY = (
     "temperature",
     "top_p",
     "seed",
+    "frames",
     "contaminated",
 )
 """What a row is of."""
@@ -31,7 +32,6 @@ TRAINED = ("parameters", "train_minutes")
 
 LIKELIHOOD = (
     "likelihood",
-    "frames",
     "test_nats_per_frame",
     "clean_nats_per_frame",
     "test_nats_per_note",
@@ -124,7 +124,11 @@ class Row:
         """There are no such figures, and why."""
         self.reasons.setdefault(reason, []).extend(keys)
 
+    def remark(self, keys: Iterable[str], text: str) -> None:
+        """Say something of figures that are there."""
+        self.leave_out(keys, text)
+
     def to_dict(self) -> dict[str, Any]:
-        """The row with all `KEYS`; `notes` is "KEY, KEY: reason; KEY: reason"."""
-        notes = "; ".join(f"{', '.join(keys)}: {reason}" for reason, keys in self.reasons.items())
+        """The row with all `KEYS`; `notes` is "KEY, KEY: reason; KEY: reason", remarks too."""
+        notes = "; ".join(f"{', '.join(keys)}: {reason.replace(';', ',')}" for reason, keys in self.reasons.items())
         return {key: notes if key == "notes" else self.figures.get(key) for key in KEYS}

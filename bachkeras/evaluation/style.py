@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 import numpy as np
 from scipy.spatial import distance
 
-from bachkeras.evaluation.parts import Parts, melody, runs
+from bachkeras.evaluation.parts import LEAST_VOICES, Parts, melody, runs
 from bachkeras.music.voices import REST
 
 LONGEST_DURATION = 32
@@ -61,7 +61,7 @@ def _voice_leading(parts: Parts) -> list[int]:
         both = sound[1:] & sound[:-1] & (above[1:] != above[:-1]) & (below[1:] != below[:-1])
         if not parts.labelled:
             both &= notes[1:] == notes[:-1]
-        fifth, octave = sound & (apart > 0) & (apart % 12 == 7), sound & (apart >= 0) & (apart % 12 == 0)
+        fifth, octave = sound & (apart > 0) & (apart % 12 == 7), sound & (apart % 12 == 0)
         moves += int(both.sum())
         fifths += int((both & fifth[1:] & fifth[:-1]).sum())
         octaves += int((both & octave[1:] & octave[:-1]).sum())
@@ -77,16 +77,17 @@ def lines(pieces: Sequence[Parts]) -> dict[str, float | None]:
     Returns:
         `steps` (1 or 2 semitones), `leaps` (over 7), shares of the intervals between notes with no rest in between;
         `mean_interval` in semitones, wider ones counted as `WIDEST`; `sixteenths`, `eighths`, `quarters`, `halves`:
-        shares of the notes that last 1/4, 1/2, 1, 2 quarters exactly; `hold_ratio`, 1 - notes / (voices x frames).
+        shares of the notes that last 1/4, 1/2, 1, 2 quarters exactly; `hold_ratio`, 1 - notes / (voices x frames), by
+        rank of four voices.
     """
     intervals, lengths, cells = [], [], 0
     for parts in pieces:
+        cells += len(parts.voices) * (parts.voices.shape[1] if parts.labelled else LEAST_VOICES)
         for voice in parts.voices.T:
             pitches, frames = runs(voice)
             sounding = pitches != REST
             intervals.append(np.diff(pitches)[sounding[1:] & sounding[:-1]])
             lengths += [frame * parts.timestep for frame in frames[sounding].tolist()]
-            cells += len(voice)
     sizes = np.abs(np.concatenate([*intervals, np.zeros(0, int)]))
     counted = Counter(lengths)
     durations = {"sixteenths": 0.25, "eighths": 0.5, "quarters": 1, "halves": 2}
@@ -117,7 +118,7 @@ def durations(pieces: Sequence[Parts]) -> Counter:
 
 
 def outer_intervals(pieces: Sequence[Parts]) -> Counter:
-    """Interval classes (mod 12) between the first and the last voice, counted over the frames where both sound.
+    """Interval classes (mod 12) between the first and the last voice: for how many quarters both sound so.
 
     By rank, between the highest and the lowest note.
     """
@@ -125,7 +126,9 @@ def outer_intervals(pieces: Sequence[Parts]) -> Counter:
     for parts in pieces:
         bass = _bass(parts.voices, parts.labelled)
         sounding = (parts.voices[:, 0] != REST) & (bass != REST)
-        found.update(((parts.voices[:, 0] - bass)[sounding] % 12).tolist())
+        intervals, frames = np.unique((parts.voices[:, 0] - bass)[sounding] % 12, return_counts=True)
+        for interval, count in zip(intervals.tolist(), frames.tolist(), strict=True):
+            found[interval] += float(count * parts.timestep)
     return found
 
 

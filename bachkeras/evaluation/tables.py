@@ -28,14 +28,18 @@ class Group(NamedTuple):
 
     Attributes:
         title: corpus, grid and rule for voices.
+        bach: what its test pieces are called.
         setting: what the rows have in common, a line.
+        floors: the divergences of Bach from Bach, a line; '' where they are not known.
         sections: by subject, the columns in which something stands.
         rows: Bach first, then models, then references.
         notes: the footnotes, number 1 first.
     """
 
     title: str
+    bach: str
     setting: str
+    floors: str
     sections: dict[str, tuple[Column, ...]]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
@@ -44,6 +48,11 @@ class Group(NamedTuple):
     def columns(self) -> list[Column]:
         """Those of all sections."""
         return [column for columns in self.sections.values() for column in columns]
+
+
+def bach(data: str, voices: str) -> str:
+    """What the test pieces of a table are called."""
+    return f"Bach, {data}, {voices}"
 
 
 def groups(rows: Iterable[Mapping[str, Any]]) -> list[Group]:
@@ -82,7 +91,16 @@ def _group(data: Any, grid: Any, voices: Any, rows: Sequence[Mapping[str, Any]])
     about = [
         f"{name}{value}" for name, value in (("", data), ("grid ", grid), ("voices ", voices)) if value is not None
     ]
-    return Group(", ".join(about), ", ".join(common), sections, tuple(shown), notes)
+    floors = next((_floors(row["floors"]) for row in rows if row.get("floors")), "")
+    return Group(", ".join(about), bach(data, voices), ", ".join(common), floors, sections, tuple(shown), notes)
+
+
+def _floors(floors: Mapping[str, Mapping[str, float | None]]) -> str:
+    """How far Bach is from Bach, of those divergences that are columns."""
+    columns = [column for some in SECTIONS.values() for column in some if column.key.removeprefix("js_") in floors]
+    found = {column: floors[column.key.removeprefix("js_")] for column in columns}
+    told = [f"{c.title.lower()} {c.show(f['mean'])} ({c.show(f['max'])})" for c, f in found.items() if f["mean"]]
+    return "as many training pieces from the others, mean (most) of 20 draws: " + ", ".join(told) if told else ""
 
 
 def _reasons(notes: str, columns: Sequence[Column]) -> str:
@@ -114,7 +132,7 @@ def _says(column: Column, row: Mapping[str, Any]) -> bool:
 
 def _lines(group: Group) -> Iterator[str]:
     """A group as text: its columns in blocks, each beside the names, then the notes."""
-    yield from (line for line in (group.title, group.setting) if line)
+    yield from (line for line in (group.title, group.setting, group.floors and f"noise floors, {group.floors}") if line)
     names = ["", "", "", *(row.name + (f" [{row.note}]" if row.note else "") for row in group.rows)]
     width = max(map(len, names))
     for block in _blocks(group, WIDTH - width):

@@ -13,8 +13,8 @@ import keras
 import bachkeras.models  # noqa: F401 - Keras must know the classes of a saved model.
 from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
-from bachkeras.training import samples
-from bachkeras.training.config import Config
+from bachkeras.training import checkpoint, samples
+from bachkeras.training.config import Config, from_dict
 
 FORMAT = 1
 """Number of the run directory's format: what has another one is refused, not guessed at."""
@@ -29,12 +29,22 @@ def load(path: str | os.PathLike) -> keras.Model:
         ValueError: if the directory is no run, or one of another format, or holds no model yet.
     """
     card(path)
-    if not (Path(path) / "model.keras").is_file():
-        raise ValueError(f"The run holds no model yet (no model.keras). Received: {str(path)!r}")
+    check_model(path)
     try:
         return keras.saving.load_model(Path(path) / "model.keras")
     except Exception as error:  # Keras passes on whatever unzipping and rebuilding raise.
         raise ValueError(f"The run's model.keras cannot be read: {error} Received: {str(path)!r}") from error
+
+
+def check_model(path: str | os.PathLike) -> None:
+    """Raises ValueError if the directory holds no model yet."""
+    if not (Path(path) / "model.keras").is_file():
+        raise ValueError(f"The run holds no model yet (no model.keras). Received: {str(path)!r}")
+
+
+def unfinished(path: str | os.PathLike) -> bool:
+    """Whether the run is still in training, or was broken off."""
+    return (Path(path) / checkpoint.NAME).exists()
 
 
 def card(path: str | os.PathLike) -> dict[str, Any]:
@@ -49,17 +59,20 @@ def card(path: str | os.PathLike) -> dict[str, Any]:
     try:
         content = json.loads((path / "config.json").read_text())
         found = content["format"]
-        if found == FORMAT and not {"model", "config", "data", "seed", "settings"} <= content.keys():
-            raise ValueError("It is not whole.")
-    except (OSError, ValueError, TypeError, KeyError):
+        if found == FORMAT:
+            from_dict(content["config"])
+            samples.known_settings(content)
+            for name in ("model", "seed", "sounding_shift", "mean_length"):
+                content[name]
+            own, _ = content["data"]["name"], content["data"]["version"]
+            before = content.get("init", {}).get("trained_on", [])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise ValueError(f"This is no run directory (no readable config.json). Received: {str(path)!r}") from None
     if found != FORMAT:
         raise ValueError(
             f"The run has format {found}, this bachkeras reads {FORMAT}: train it again, or install "
             f"the version that made it. Received: {str(path)!r}"
         )
-    own = content["data"]["name"]
-    before = content.get("init", {}).get("trained_on", [])
     return content | {"trained_on": [*(name for name in before if name != own), own]}
 
 

@@ -13,8 +13,10 @@ import numpy as np
 from bachkeras import _files as files
 from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
-from bachkeras.evaluation import report, style
-from bachkeras.evaluation.comparison import Comparison, Judge
+from bachkeras.evaluation import report, style, tables
+from bachkeras.evaluation import rows as all_rows
+from bachkeras.evaluation.comparison import Comparison
+from bachkeras.evaluation.judge import Judge
 from bachkeras.evaluation.report import Shown
 from bachkeras.training import directory, figures, samples
 
@@ -52,24 +54,37 @@ def evaluate(
     """
     if count is not None and count < 1:
         raise ValueError(f"There is at least one sample. Received: samples={count}")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"This is no folder. Received: out={str(out)!r}")
-    cards = [directory.card(run) for run in runs]
-    jury = None if judge is None else Judge(_names([judge])[0], directory.load(judge))
+    files.check_folder(out)
+    runs = list(dict.fromkeys(run.absolute() for run in runs))
+    names = _names([*runs, *([judge.absolute()] if judge else [])])
+    cards = {run: directory.card(run) for run in runs}
+    for run in runs:
+        directory.check_model(run)
+    jury = Judge(names[judge.absolute()], directory.load(judge), directory.card(judge)) if judge else None
     comparisons = _Comparisons(jury, manual_dir)
     rows: dict[Comparison, list[dict[str, Any]]] = {}
     shown = []
-    for run, name, card in zip(runs, _names(runs), cards, strict=True):
+    for run, card in cards.items():
         model = directory.load(run)
         comparison = comparisons.of(data or card["data"]["name"], model)
         number, test = count or len(comparison.test), comparison.test
-        print(f"{name}: its likelihood and {number} samples, beside {len(test)} test pieces of {test.name}.")
+        print(f"{names[run]}: its likelihood and {number} samples, beside {len(test)} test pieces of {test.name}.")
         row, pieces = figures.evaluate(
-            model, name, card, comparison, count=count, seed=seed, minutes=figures.minutes(run)
+            model,
+            names[run],
+            card,
+            comparison,
+            count=count,
+            seed=seed,
+            minutes=figures.minutes(run),
+            unfinished=directory.unfinished(run),
         )
         rows.setdefault(comparison, []).append(row)
-        look = {"like": _title(comparison), "history": figures.history(run), "attention": _attention(model, pieces[0])}
-        shown.append(_shown(name, pieces, comparison)._replace(**look))
+        shown.append(
+            _shown(names[run], pieces, comparison)._replace(
+                like=_title(comparison), history=figures.history(run), attention=_attention(model, pieces[0])
+            )
+        )
     everything = [row for comparison in rows for row in (*rows[comparison], *comparison.references(count, seed))]
     bach = [_shown(_title(comparison), comparison.test.pieces, comparison) for comparison in rows]
     out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +106,7 @@ class _Comparisons:
         """The one for a model's samples on a corpus."""
         if name not in self.corpora:
             self.corpora[name] = {
-                split: catalog.load(name, split, manual_dir=self.manual_dir) for split in catalog.SPLITS
+                split: catalog.load(name, split, manual_dir=self.manual_dir) for split in ("train", "test")
             }
         voices, labelled = self.corpora[name]["test"].voices, model.frame.labelled
         if labelled and voices != model.frame.voices:
@@ -106,7 +121,7 @@ class _Comparisons:
 
 def _title(comparison: Comparison) -> str:
     """What the test pieces of a comparison are called."""
-    return f"Bach, {comparison.test.name}, {'labelled' if comparison.labelled else 'by rank'}"
+    return tables.bach(comparison.test.name, "labelled" if comparison.labelled else "by rank")
 
 
 def _shown(name: str, pieces: Sequence[Mapping[str, Any]], comparison: Comparison) -> Shown:
@@ -121,10 +136,11 @@ def _shown(name: str, pieces: Sequence[Mapping[str, Any]], comparison: Compariso
     )
 
 
-def _names(runs: Sequence[Path]) -> list[str]:
-    """What rows are called: the directory's name, or its whole path where two are the same."""
-    names = [run.absolute().name for run in runs]
-    return [name if names.count(name) == 1 else str(run) for run, name in zip(runs, names, strict=True)]
+def _names(runs: Sequence[Path]) -> dict[Path, str]:
+    """What runs are called: the directory's name, or its whole path where that is another's or a reference's name."""
+    names = Counter(run.name for run in {*runs})
+    reserved = {all_rows.BACH, *all_rows.SAMPLERS.values()}
+    return {run: run.name if names[run.name] == 1 and run.name not in reserved else str(run) for run in runs}
 
 
 def _attention(model: keras.Model, piece: Mapping[str, Any]) -> np.ndarray | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from bachkeras.data.pipeline import Corpus
-from bachkeras.evaluation import collapse, endings, likelihood, rows
+from bachkeras.evaluation import collapse, endings, likelihood, parts, rows
 from bachkeras.evaluation.comparison import Comparison, add_nats
 from bachkeras.evaluation.rows import Row
 from bachkeras.training import samples
@@ -25,38 +26,45 @@ def evaluate(
     count: int | None = None,
     seed: int = 0,
     minutes: float | None = None,
+    unfinished: bool = False,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A model's row of evaluation.json, and the samples that it is about.
 
-    The samples are quoted ones: temperature 1, top_p 1, nothing filtered, as long as the test pieces, each in a setting
-    drawn from those of the training pieces.
+    The samples are quoted ones: temperature 1, top_p 1, nothing filtered. Each stands beside a test piece and has its
+    length and timestep; its key and place in the bar are drawn from those of the training pieces.
 
     Args:
         model: a `FrameModel`.
         name: of the row.
-        card: its run's config.json, see `directory.card`. A model whose weights saw a corpus that may share tunes
-            with the test split gets no likelihood.
+        card: its run's config.json, see `directory.card`. There is no likelihood where `likelihood.objection` has one.
         comparison: on the corpus, with the voices as the model writes them.
         count: samples; None: as many as test pieces.
         seed: of the samples.
         minutes: of its training.
+        unfinished: whether that goes on.
     """
     test = likelihood.quoted(comparison.test)
-    unfair = likelihood.may_share_tunes(card["trained_on"], test.name)
-    row = comparison.row(name, contaminated=bool(unfair), temperature=1.0, top_p=1.0, seed=seed)
-    row.add({"protocol": likelihood.protocol(test, model.frame), "parameters": model.count_params()}, "not known")
-    row.add({"train_minutes": minutes and round(minutes, 1)}, "there is no history.csv")
-    _add_likelihood(row, model, test, unfair)
-    lengths = comparison.lengths(count)
-    settings = samples.draw(samples.settings(comparison.corpora["train"]), len(lengths), seed)
-    pieces = samples.compose(model, settings, lengths, seed=seed)
+    objection = likelihood.objection(card, test)
+    row = comparison.row(name, contaminated=objection is not None, temperature=1.0, top_p=1.0, seed=seed)
+    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    row.add({"protocol": likelihood.protocol(test, model.frame), "parameters": parameters}, "not known")
+    row.add({"train_minutes": minutes and round(minutes, 1)}, "no history.csv that can be read")
+    if unfinished:
+        row.remark(["train_minutes"], "the training is not finished")
+    _add_likelihood(row, model, test, objection)
+    beside = comparison.beside(count)
+    settings = samples.draw_beside(
+        samples.settings(comparison.corpora["train"]), [parts.timestep(piece) for piece in beside], seed
+    )
+    pieces = samples.compose(model, settings, [len(piece["pianoroll"]) for piece in beside], seed=seed)
     comparison.add_samples(row, pieces)
     row.leave_out(["floors"], "they are the real pieces'")
+    others = [other for other in card["trained_on"] if other != test.name]
+    if others:
+        copies = ("longest_copy_beats_median", "longest_copy_beats_p95")
+        row.remark(copies, f"of {test.name}, not of {', '.join(others)}, where the model was trained too")
     _add_latents(row, model, test, card["config"]["data"]["window"] or None)
-    if model.ending:
-        row.add(_endings(model, card, len(comparison.test), seed), "the tonic of no piece is known")
-    else:
-        row.leave_out(rows.ENDINGS, "the model ends no piece")
+    _add_endings(row, model, card, test.name, len(beside), seed)
     return row.to_dict(), pieces
 
 
@@ -72,20 +80,18 @@ def history(run: Path) -> dict[str, list[float]] | None:
         with open(run / "history.csv", newline="") as file:
             lines = list(csv.DictReader(file))
         return {name: [float(line[name]) for line in lines] for name in lines[0]}
-    except (OSError, ValueError, TypeError, IndexError):
+    except (OSError, ValueError, TypeError, IndexError, csv.Error):
         return None
 
 
-def _add_likelihood(row: Row, model: keras.Model, test: Corpus, unfair: Sequence[str]) -> None:
+def _add_likelihood(row: Row, model: keras.Model, test: Corpus, objection: str | None) -> None:
     dropped = likelihood.dropped_notes(model, test.pieces)
-    keys = [key for key in rows.LIKELIHOOD if key != "frames"]
     if model.likelihood is None:
-        row.leave_out(keys, "a model of this kind has no likelihood")
-    elif unfair:
-        seen = ", ".join(unfair)
-        row.leave_out(keys, f"the weights have seen {seen}, whose pieces may share tunes with this test split")
+        row.leave_out(rows.LIKELIHOOD, "a model of this kind has no likelihood")
+    elif objection:
+        row.leave_out(rows.LIKELIHOOD, objection)
     elif dropped:
-        row.leave_out(keys, f"{dropped} notes of the test split do not fit the model's voices")
+        row.leave_out(rows.LIKELIHOOD, f"{dropped} notes of the test split do not fit the model's voices")
     else:
         log_p = likelihood.log_probs(model, test)
         row.add({"likelihood": model.likelihood}, "not known")
@@ -98,7 +104,7 @@ def _add_latents(row: Row, model: keras.Model, test: Corpus, window: int | None)
     """What the model's verbs allow, see `collapse.figures`."""
     try:
         found = collapse.figures(model, test, window)
-    except ValueError as error:  # Of a model that diverged.
+    except collapse.Diverged as error:
         row.leave_out((*rows.LATENT, *rows.CODES, *rows.LATENT_OR_CODES), str(error))
         return
     row.add(found, "not known")
@@ -109,10 +115,16 @@ def _add_latents(row: Row, model: keras.Model, test: Corpus, window: int | None)
             row.leave_out(missing, f"the model has {reason}")
 
 
-def _endings(model: keras.Model, card: Mapping[str, Any], count: int, seed: int) -> dict[str, float | None]:
-    """How pieces end that the model ends itself; `cut_share` of them it does not."""
+def _add_endings(row: Row, model: keras.Model, card: Mapping[str, Any], corpus: str, count: int, seed: int) -> None:
+    """How pieces end, in settings of the run's own corpus, that the model may end itself."""
+    own = card["data"]["name"]
+    if not model.ending or own != corpus:
+        reason = f"it ends pieces like those of {own}" if model.ending else "the model ends no piece"
+        row.leave_out(rows.ENDINGS, reason)
+        return
     settings = samples.draw(samples.known_settings(card), count, seed)
     longest = samples.longest(card)
     pieces = samples.compose(model, settings, [longest] * count, until_end=True, seed=seed)
-    cut = sum(len(piece["pianoroll"]) == longest for piece in pieces)
-    return {**endings.figures(pieces), "cut_share": cut / count}
+    ended = [piece for piece in pieces if len(piece["pianoroll"]) < longest]
+    row.add({"cut_share": 1 - len(ended) / count}, "not known")
+    row.add(endings.figures(ended), "the model ended no piece whose tonic is known")

@@ -59,9 +59,26 @@ def settings(corpus: Corpus) -> list[tuple[Setting, int]]:
 
 def draw(choices: Sequence[tuple[Setting, int]], count: int, seed: int) -> list[Setting]:
     """Settings drawn from those of a corpus, as often as they come there."""
+    return _draw(choices, count, np.random.default_rng(seed))
+
+
+def draw_beside(choices: Sequence[tuple[Setting, int]], timesteps: Sequence[Fraction], seed: int) -> list[Setting]:
+    """Settings drawn likewise, one for each timestep among those that have it; among all where none has."""
+    random = np.random.default_rng(seed)
+    drawn: dict[int, Setting] = {}
+    for timestep in sorted(set(timesteps)):
+        places = [i for i, other in enumerate(timesteps) if other == timestep]
+        same = [choice for choice in choices if choice[0].timestep == timestep] or [
+            (s._replace(numerator=timestep.numerator, denominator=timestep.denominator, frames_per_bar=0, first=-1), n)
+            for s, n in choices
+        ]
+        drawn |= zip(places, _draw(same, len(places), random), strict=True)
+    return [drawn[i] for i in range(len(timesteps))]
+
+
+def _draw(choices: Sequence[tuple[Setting, int]], count: int, random: np.random.Generator) -> list[Setting]:
     pieces = np.array([number for _, number in choices])
-    drawn = np.random.default_rng(seed).choice(len(choices), size=count, p=pieces / pieces.sum())
-    return [choices[i][0] for i in drawn]
+    return [choices[i][0] for i in random.choice(len(choices), size=count, p=pieces / pieces.sum())]
 
 
 def write(

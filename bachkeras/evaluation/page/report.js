@@ -111,13 +111,17 @@
       this.most = mostAtOnce(this.notes);
       this.button = element.querySelector("button");
       this.bar = element.querySelector("input");
-      this.time = element.querySelector("output");
+      this.time = element.querySelector(".time");
       this.dragged = false;
       this.button.addEventListener("click", () => (this.playback ? this.stop() : this.start()));
       this.bar.addEventListener("input", () => {
         this.dragged = true;
-        this.time.textContent = clock(this.bar.value);
+        this.tell(this.bar.value);
       });
+      // A drag that ends where it began changes nothing.
+      for (const end of ["pointerup", "pointercancel", "blur"]) {
+        this.bar.addEventListener(end, () => (this.dragged = false));
+      }
       this.bar.addEventListener("change", () => {
         this.dragged = false;
         if (this.playback) this.start();
@@ -151,7 +155,14 @@
     show(position) {
       if (this.dragged) return;
       this.bar.value = position;
-      this.time.textContent = clock(position);
+      this.tell(position);
+    }
+
+    tell(position) {
+      const text = clock(position);
+      if (text === this.time.textContent) return;
+      this.time.textContent = text;
+      this.bar.setAttribute("aria-valuetext", text);
     }
   }
 
