@@ -46,7 +46,9 @@ ROWS = {
         lambda: models.LSTMAttention(12, frame=models.ChainedVoices(units=8, reach=3, onsets=True))
     ),
     "lstm-attention, labelled": Row(
-        lambda: models.LSTMAttention(12, frame=models.ChainedVoices(units=8, reach=3, labelled=True, held=5))
+        lambda: models.LSTMAttention(
+            12, frame=models.ChainedVoices(units=8, reach=3, labelled=True, held=5, counterpoint=True)
+        )
     ),
     "lstm-attention, labelled, onsets, ending": Row(
         lambda: models.LSTMAttention(

@@ -19,6 +19,7 @@ FRAMES = {
     "onsets": lambda: ChainedVoices(2, units=5, onsets=True),
     "labelled": lambda: ChainedVoices(3, units=5, labelled=True),
     "labelled, onsets": lambda: ChainedVoices(3, units=5, labelled=True, onsets=True),
+    "counterpoint": lambda: ChainedVoices(3, units=5, labelled=True, counterpoint=True),
     "independent": IndependentNotes,
 }
 
@@ -63,6 +64,13 @@ def test_labelled_voices_sum_to_one_over_all_columns(previous):
     """Unisons, crossings and rests among them."""
     frame = made(ChainedVoices(2, units=5, labelled=True))
     assert total_probability(frame, all_columns(2), previous) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("labelled", [False, True], ids=["sets", "columns"])
+@pytest.mark.parametrize("previous", [None, [40, 30], [40, END]])
+def test_with_counterpoint_they_sum_to_one(labelled, previous):
+    frame = made(ChainedVoices(2, units=5, labelled=labelled, counterpoint=True))
+    assert total_probability(frame, all_columns(2) if labelled else all_sets(2), previous) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("labelled", [False, True], ids=["sets", "columns"])
@@ -235,6 +243,49 @@ def test_chained_voices_against_numpy():
         tf.constant(context[None], tf.float32), tf.constant(events)[None], previous=tf.constant([previous])
     )[0]
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("previous", "events"),
+    [
+        ([58, 51, 30], [60, 53, 35]),  # The first two go up together, a fifth apart.
+        ([58, 51, 30], [58, 51, 35]),  # They stay, the third one moves.
+        ([58, END, 30], [60, END, 36]),  # A rest makes no interval; the outer ones go from a tenth to an octave.
+        ([48, 60, 36], [50, 62, 38]),  # Crossed voices, all an octave apart.
+    ],
+)
+def test_counterpoint_against_numpy(previous, events):
+    """The docstring's equations, written out, on top of the same distribution without them."""
+    frame = made(ChainedVoices(3, units=4, reach=7, labelled=True, counterpoint=True))
+    plain = made(ChainedVoices(3, units=4, reach=7, labelled=True))
+    weights = {v.name: keras.ops.convert_to_numpy(v).astype(np.float64) for v in frame.trainable_variables}
+    for variable in plain.trainable_variables:
+        variable.assign(weights[variable.name])
+    context = np.random.default_rng(0).normal(size=6)
+    one = {"context": tf.constant(context[None], tf.float32), "previous": tf.constant([previous])}
+    expected, before = [], np.zeros(4)
+    for k, event in enumerate(events):
+        everything = [[*events[:k], e, *[END] * (2 - k)] for e in range(89)]
+        logits = np.array(
+            [plain.log_prob(one["context"], tf.constant([e]), previous=one["previous"])[0, k] for e in everything]
+        ).astype(np.float64)
+        hidden = np.array(
+            tf.nn.gelu((context @ weights["context_kernel"] + weights["context_bias"])[4 * k : 4 * k + 4] + before)
+        )
+        values = np.split(hidden @ weights[f"counterpoint_kernel_{k}"], 2 * k) if k else []
+        for j in range(k):
+            for e in range(88):
+                interval = (e - events[j]) % 12
+                if events[j] != END:
+                    logits[e] += values[j][interval]
+                kept = (previous[k] - previous[j]) % 12
+                sounding = END not in (events[j], previous[j], previous[k])
+                if sounding and interval == kept and (events[j] - previous[j]) % 12:
+                    logits[e] += values[k + j][kept]
+        expected.append(logits[event] - np.log(np.exp(logits).sum()))
+        before = before + weights["emitted"][min(k, 1)][event]
+    got = frame.log_prob(one["context"], tf.constant([events]), previous=one["previous"])[0]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("frame", [ChainedVoices(4), IndependentNotes()], ids=["chained", "independent"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from bachkeras.layers.frame import counterpoint
 from bachkeras.layers.frame.base import (
     END,
     FORBIDDEN,
@@ -35,6 +36,15 @@ class ChainedVoices(FrameDistribution):
     al. 2012). `motion` and `spacing` are linear in `h_k`, a number for each interval of at most `reach` semitones: a
     step is a step in every key, which a softmax over 88 keys alone has to learn 88 times.
 
+    With `counterpoint`, head k also weighs its note against every note of the frame so far, by interval class, and
+    knows which note would keep the class that it had with voice j in the frame before, where voice j moves:
+
+        + sum_{j<k} consonance_kj(h_k)[(e - event_j) mod 12]
+        + sum_{j<k, event_j != previous_j} parallel_kj(h_k)[c] 1[(e - event_j) mod 12 = c],
+          c = (previous_k - previous_j) mod 12
+
+    So it can avoid parallel fifths and octaves, which no sum of what each note says alone can tell.
+
     Unlabelled, a frame is the set of its notes, emitted in descending order and closed by `END`: only keys below the
     last note, or `END`, are allowed, and after `END` nothing but `END`. So the frame's probability sums to 1 over all
     sets of at most `voices` notes. Labelled, each head is a voice of its own, from the soprano down, and `END` its
@@ -54,6 +64,7 @@ class ChainedVoices(FrameDistribution):
         labelled: whether events are voices of their own.
         onsets: whether a repeated note is told from a held one.
         held: longest length of an event, in frames, that `features` tells apart; 0: none.
+        counterpoint: whether heads know intervals to all voices above, and parallels.
         dropout: share of the context and of the hidden layer that training drops.
     """
 
@@ -65,6 +76,7 @@ class ChainedVoices(FrameDistribution):
         labelled: bool = False,
         onsets: bool = False,
         held: int = 0,
+        counterpoint: bool = False,
         dropout: float = 0.0,
         **kwargs,
     ):
@@ -79,6 +91,7 @@ class ChainedVoices(FrameDistribution):
         self.labelled = labelled
         self.onsets = onsets
         self.held = held
+        self.counterpoint = counterpoint
         self.dropout = dropout
         self.feature_size = KEYS + voices * (EVENTS + onsets + held)
         self.context_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
@@ -101,6 +114,12 @@ class ChainedVoices(FrameDistribution):
             name="interval_kernel", shape=(voices, units, 2 * (2 * self.reach + 1)), initializer="zeros"
         )
         self.head_bias = self.add_weight(name="head_bias", shape=(voices, EVENTS), initializer="zeros")
+        if self.counterpoint and voices > 1:
+            # A row an interval class: consonance with each voice above, then parallels with each.
+            self.counterpoint_kernel = [
+                self.add_weight(name=f"counterpoint_kernel_{k}", shape=(units, 2 * k * 12), initializer="zeros")
+                for k in range(1, voices)
+            ]
         if self.onsets:
             self.struck_kernel = self.add_weight(name="struck_kernel", shape=(voices, units, 1), initializer=small)
             self.struck_bias = self.add_weight(name="struck_bias", shape=(voices, EVENTS), initializer="zeros")
@@ -109,7 +128,7 @@ class ChainedVoices(FrameDistribution):
 
     def get_config(self):
         """Constructor arguments."""
-        names = ("voices", "units", "reach", "labelled", "onsets", "held", "dropout")
+        names = ("voices", "units", "reach", "labelled", "onsets", "held", "counterpoint", "dropout")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def events(self, music):
@@ -236,6 +255,7 @@ class ChainedVoices(FrameDistribution):
         hidden = _linear(context, self.context_kernel) + tf.cast(self.context_bias, context.dtype)
         last = tf.fill(tf.shape(context)[:-1], START)
         before = 0.0
+        above: list[tf.Tensor] = []
         for k in range(self.voices):
             head = tf.nn.gelu(hidden[..., k * self.units : (k + 1) * self.units] + before)
             head = self.hidden_dropout(head, training=training)
@@ -245,10 +265,14 @@ class ChainedVoices(FrameDistribution):
                 logits += self._around(tf.cast(previous[..., k], tf.int32), motion)
             if k:
                 logits += self._around(last, spacing)
+            if k and self.counterpoint:
+                values = tf.cast(_linear(head, self.counterpoint_kernel[k - 1]), tf.float32)
+                logits += counterpoint.logits(values, above, previous)
             if not self.labelled:
                 logits = tf.where(_allowed(last), logits, FORBIDDEN)
             event = choose(k, logits)
             last = tf.argmax(event, -1, tf.int32)
+            above.append(last)
             if self.onsets:
                 struck = strike(k, self._struck_logits(k, head, last, previous))
             if k < self.voices - 1:
