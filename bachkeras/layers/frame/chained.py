@@ -40,7 +40,7 @@ class ChainedVoices(FrameDistribution):
     knows which note would keep the class that it had with voice j in the frame before, where voice j moves:
 
         + sum_{j<k} consonance_kj(h_k)[(e - event_j) mod 12]
-        + sum_{j<k, event_j != previous_j} parallel_kj(h_k)[c] 1[(e - event_j) mod 12 = c],
+        + sum_{j<k} 1[event_j != previous_j (mod 12)] parallel_kj(h_k)[c] 1[(e - event_j) mod 12 = c],
           c = (previous_k - previous_j) mod 12
 
     So it can avoid parallel fifths and octaves, which no sum of what each note says alone can tell.
