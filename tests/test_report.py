@@ -8,14 +8,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import test_tables
+from test_tables import row
 
-from bachkeras.evaluation import columns, report
+from bachkeras.evaluation import columns, report, tables
 from bachkeras.evaluation.report import Shown
 from bachkeras.music.score import NOTE, Meter, Score, Tempo
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 EVIL = "<b>evil</b></script>{{ 1 + 1 }} $x$ \"'&"
-BACH = "Bach, jsb_quarter"
+BACH = tables.bach("jsb_quarter", "by rank")
 
 
 def score(*notes, **values):
@@ -29,34 +31,12 @@ def chords(bars, voices):
     return score(*[(4 * i, 4 * i + 4, 48 + 5 * k + i % 2) for i in range(bars) for k in range(voices)])
 
 
-def row(model, **figures):
-    common = {"data": "jsb_quarter", "grid": "1", "voices": "by rank", "protocol": "Q88", "notes": "", "seed": 0}
-    return (
-        common | {"contaminated": False, "temperature": 1.0, "top_p": 1.0, "samples": 77} | figures | {"model": model}
-    )
-
-
+EXAMPLE, _, *OTHERS = test_tables.ROWS
+FLOORS = {"chord_type": {"mean": 0.0067, "max": 0.0090}, "duration": {"mean": None, "max": None}}
 ROWS = [
-    row(
-        "q88",
-        parameters=1834120,
-        test_nats_per_frame=4.58123,
-        likelihood="exact",
-        hold_ratio=0.3221,
-        longest_copy_beats_p95=7.0,
-    ),
+    EXAMPLE,
     row(EVIL, notes="a <i>GAN</i> has no likelihood", ngram_jsd=[0.0061, 0.064, None, 0.345], contaminated=True),
-    row("chord trigram", test_nats_per_frame=6.102, likelihood="exact", temperature=None, top_p=None, seed=None),
-    row("real bach", hold_ratio=0.316, longest_copy_beats_p95=9.4, kl_nats=float("nan")),
-    row(
-        "s16",
-        data="jsb_16th",
-        voices="labelled",
-        test_nats_per_frame=1.623,
-        protocol="S16",
-        parallels_per_100_beats=3.25,
-    ),
-    row("real bach", data="jsb_16th", voices="labelled", protocol=None, parallels_per_100_beats=0.89),
+    *(other | {"floors": FLOORS} if other["model"] == "real bach" else other for other in OTHERS),
 ]
 
 
@@ -172,6 +152,16 @@ def test_pictures_have_a_text_and_buttons_a_name(page):
     assert len(set(names)) == len(names)
 
 
+def test_bachs_row_leads_to_his_music(page):
+    leads = [attributes["href"] for tag, attributes in page.tags if tag == "a" and attributes["href"] == "#shown-1"]
+    assert len(leads) == 2  # From the head of the page and from the table; the other table's Bach is not shown.
+
+
+def test_the_floors_stand_above_the_table(page):
+    assert page.text.count("Noise floors, as many training pieces from the others") == 2
+    assert "chord types 0.0067 (0.0090)" in page.text
+
+
 def test_a_player_has_the_notes_of_its_score(page):
     notes = [json.loads(script) for script in page.scripts[:-1]]
     assert [len(one) // 3 for one in notes] == [12, 8, 8, 1]  # The empty score has no player.
@@ -253,7 +243,7 @@ def width(browser, pixels):
 
 @pytest.mark.slow
 def test_in_a_browser(browser, written):
-    from selenium.webdriver import ActionChains
+    from selenium.webdriver import ActionChains, Keys
 
     browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": LISTEN})
     browser.get(written.as_uri())
@@ -293,6 +283,17 @@ def test_in_a_browser(browser, written):
     assert label(2) == "Play sample 2 of q88"
     time.sleep(1.2)
     assert run("return peak()") < 0.001
+    bars_at = place(2)
+    # The keyboard: an arrow moves by a hundredth; a drag that changed nothing does not hold the bar.
+    bars[2].send_keys(Keys.ARROW_RIGHT)
+    assert place(2) - bars_at == pytest.approx(float(bars[2].get_property("max")) / 100, rel=0.01)
+    assert re.fullmatch(r"\d:\d\d", bars[2].get_attribute("aria-valuetext"))
+    buttons[2].click()
+    run("arguments[0].dispatchEvent(new Event('input')); arguments[0].dispatchEvent(new Event('pointerup'))", bars[2])
+    held = place(2)
+    time.sleep(0.5)
+    assert place(2) > held
+    buttons[2].click()
     # A click on a bar goes there, also while it plays; at its end the piece stops by itself.
     buttons[1].click()
     ActionChains(browser).move_to_element(bars[1]).click().perform()
