@@ -282,6 +282,39 @@ def test_only_pieces_that_the_model_ended_are_endings(sung, corpora, monkeypatch
     assert (row["cut_share"], row["end_on_tonic"], row["mean_frames_to_end"]) == (0.5, 0.5, 3)
 
 
+def test_a_latent_models_verbs_fill_its_row(ranked, corpora):
+    """One dimension that says how long a piece is, and one that says nothing; the decoder knows each piece by heart."""
+    model = directory.load(ranked)
+
+    def posterior(batch):
+        frames = np.sum(batch["mask"], axis=1, dtype=np.float32)
+        return np.stack([frames, 0 * frames], 1), np.full((len(frames), 2), -8.0, np.float32)
+
+    model.posterior = posterior
+    model.reconstruct = lambda batch, latent=None: np.asarray(batch["pianoroll"])[:, 1:] > 0.5
+    model.reconstruction_log_prob = lambda batch, z=None: -np.abs(np.asarray(z)[:, 0] - np.sum(batch["mask"], axis=1))
+    model.likelihood = "bound"
+    card = directory.card(ranked)
+    card["config"]["data"]["window"] = 0
+    row, _ = figures.evaluate(model, "x", card, Comparison(corpora, labelled=False))
+    assert (row["likelihood"], row["latent_size"], row["active_units"], row["latent_examples"]) == ("bound", 2, 1, 4)
+    assert row["mutual_information_nats"] == pytest.approx(math.log(4), abs=0.01)
+    assert row["reconstruction_f1"] == 1
+    assert row["shuffle_gap_nats"] > 0
+    assert row["shuffle_gap_interval"][0] <= row["shuffle_gap_nats"] <= row["shuffle_gap_interval"][1]
+    assert row["codebook_perplexity"] is None
+    assert "codebook_perplexity, codes_used, prior_nats_per_code: the model has no codes" in row["notes"]
+
+
+def test_a_model_without_likelihood_has_a_row(ranked, corpora):
+    model = directory.load(ranked)
+    model.likelihood = None
+    row, _ = figures.evaluate(model, "x", directory.card(ranked), Comparison(corpora, labelled=False))
+    assert row["likelihood"] is row["test_nats_per_frame"] is None
+    assert "a model of this kind has no likelihood" in row["notes"]
+    assert row["self_bleu_4_soprano"] is not None
+
+
 def test_a_run_in_training_is_told(ranked, tmp_path):
     going = shutil.copytree(ranked, tmp_path / "going")
     (going / "checkpoint.npz").touch()
