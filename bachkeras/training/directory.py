@@ -62,7 +62,7 @@ def card(path: str | os.PathLike) -> dict[str, Any]:
         if found == FORMAT:
             from_dict(content["config"])
             samples.known_settings(content)
-            for name in ("model", "seed", "sounding_shift", "mean_length"):
+            for name in ("model", "seed", "sounding_shift"):
                 content[name]
             own, _ = content["data"]["name"], content["data"]["version"]
             before = content.get("init", {}).get("trained_on", [])
