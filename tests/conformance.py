@@ -120,7 +120,7 @@ def test_every_variable_learns(row, corpus):
     model = row.make()
     model.build()
     before = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
-    model.compile(keras.optimizers.Adam(1e-2))
+    model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)  # Tracing takes longer than three steps.
     model.fit(corpus.windows(8, transpose=3).batch(4), steps_per_epoch=row.steps, verbose=0, shuffle=False)
     for variable, old in zip(model.trainable_variables, before, strict=True):
         assert np.any(keras.ops.convert_to_numpy(variable) != old), variable.path

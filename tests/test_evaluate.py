@@ -123,8 +123,11 @@ def test_on_the_command_line(ranked, tmp_path, monkeypatch, capsys):
     assert "real bach" in shown
     assert "The page: own/report.html" in shown
     assert read(own)[0]["model"] == "own"
-    assert cli.main(["evaluate", "own", str(ranked), "--samples", "2", "--judge", "own"]) == 0
-    assert [row["model"] for row in read(tmp_path / "evaluation")][:2] == ["own", "ranked"]
+    given = {}
+    monkeypatch.setattr(evaluate, "evaluate", lambda *runs, **others: given.update(others, runs=runs) or [])
+    assert cli.main(["evaluate", "own", "b", "--samples", "2", "--judge", "own"]) == 0
+    assert given.pop("runs") == ([Path("own"), Path("b")], Path("evaluation"))
+    assert given == {"data": None, "count": 2, "seed": 0, "judge": Path("own"), "manual_dir": None}
 
 
 @pytest.mark.parametrize(

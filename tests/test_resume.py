@@ -326,7 +326,7 @@ def test_progress_knows_the_best_epoch_and_the_end(values, patience, best, over)
 
 def test_a_run_that_diverges_at_once_leaves_nothing(toml, tmp_path):
     wild = config.read("lstm-attention", toml)
-    wild.training.__dict__["learning_rate"] = float("inf")
+    wild.training.__dict__["learning_rate"] = 1e30
     with pytest.raises(RuntimeError, match="diverged in its first epoch"):
         run.train("lstm-attention", wild, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
