@@ -14,7 +14,7 @@ import tensorflow as tf
 from bachkeras.music.pianoroll import KEYS
 from bachkeras.music.score import UNKNOWN_MODE, UNKNOWN_TONIC
 from bachkeras.music.timesteps import TIMESTEPS
-from bachkeras.music.voices import REST
+from bachkeras.music.voices import REST, to_frames
 
 UNKNOWN = {"tonic": UNKNOWN_TONIC, "mode": UNKNOWN_MODE, "timestep": len(TIMESTEPS), "position": -1}
 """The value of each condition that says nothing."""
@@ -145,9 +145,7 @@ def _check(piece: Mapping, name: str) -> None:
             raise ValueError(f"{feature} needs a row a frame, {frames}. Received: {name}, {feature}.shape={shape}")
     if np.any((voices < 0) | (voices > REST)):
         raise ValueError(f"A voice holds a key, 0..{KEYS - 1}, or {REST} for a rest. Received: {name}, voices={voices}")
-    sung = np.zeros((frames, KEYS + 1), bool)
-    np.put_along_axis(sung, voices, True, axis=1)
-    if np.any(sung[:, :KEYS] & ~piece["pianoroll"]):
+    if np.any(to_frames(voices) & ~piece["pianoroll"]):
         raise ValueError(f"What the voices sing stands in the pianoroll too. Received: {name}")
 
 

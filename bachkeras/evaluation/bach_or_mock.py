@@ -40,7 +40,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import wasserstein_distance
 
-from bachkeras.evaluation.parts import Parts, runs
+from bachkeras.evaluation.parts import Parts, intervals_of, runs
+from bachkeras.evaluation.style import parallels
 from bachkeras.music.pianoroll import LOWEST
 from bachkeras.music.score import MAJOR, MINOR
 from bachkeras.music.voices import REST, SATB
@@ -152,12 +153,12 @@ def _count(parts: Parts) -> _Piece:
     histograms = {
         "note": Counter({note: count * float(parts.timestep) for note, count in notes.items()}),
         "rhythm": _histogram(quarters),
-        "parallel_errors": _parallels(voices, parts.labelled),
+        "parallel_errors": _parallels(parts._replace(voices=voices)),
         "harmonic_quality": _qualities(voices),
         "repeated_sequence": Counter(),
     }
     for name, (pitches, length) in zip(INTERVALS, tracks, strict=True):
-        histograms[name] = _histogram(_intervals(pitches))
+        histograms[name] = _histogram(intervals_of(pitches))
         for frames, count in repeats(pitches, length).items():
             histograms["repeated_sequence"][float(4 * frames * parts.timestep)] += count
     if not histograms["repeated_sequence"]:
@@ -181,12 +182,6 @@ def key(pitch_classes: np.ndarray) -> tuple[int, int]:
     return keys[int(np.argmax(profiles @ deviation / np.std(profiles, axis=1)))]
 
 
-def _intervals(pitches: np.ndarray) -> np.ndarray:
-    """Semitones between notes that follow each other without a rest."""
-    sounding = pitches != REST
-    return np.diff(pitches)[sounding[1:] & sounding[:-1]]
-
-
 def _qualities(voices: np.ndarray) -> Counter:
     """How often each of `QUALITIES`, or `OTHER`, comes when a voice changes; frames of rests are no chords."""
     changed = voices[np.any(np.diff(voices, axis=0, prepend=-1) != 0, axis=1)]
@@ -205,26 +200,10 @@ _QUALITY_OF = {
 """Names of chords by their set of pitch classes, as bits."""
 
 
-def _parallels(voices: np.ndarray, labelled: bool) -> Counter:
-    """Parallel octaves (unisons too) and fifths: both voices change, and the interval modulo 12 stays.
-
-    A fifth has the higher voice above the lower one. By rank, only between frames with as many notes.
-    """
-    upper, lower = np.triu_indices(voices.shape[1], 1)
-    interval = voices[:, upper] - voices[:, lower]
-    sounding = voices != REST
-    moved = np.zeros(voices.shape, bool)
-    moved[1:] = (voices[1:] != voices[:-1]) & sounding[1:] & sounding[:-1]
-    if not labelled:
-        notes = sounding.sum(axis=1)
-        moved[1:] &= (notes[1:] == notes[:-1])[:, np.newaxis]
-    both = (moved[:, upper] & moved[:, lower])[1:]
-
-    def parallel(there):
-        return int(np.sum(both & there[1:] & there[:-1]))
-
-    counts = {"octave": parallel(interval % 12 == 0), "fifth": parallel((interval % 12 == 7) & (interval > 0))}
-    return Counter({name: count for name, count in counts.items() if count})
+def _parallels(parts: Parts) -> Counter:
+    """Parallel octaves and fifths, those that there are."""
+    _, fifths, octaves = parallels(parts)
+    return Counter({name: count for name, count in (("octave", octaves), ("fifth", fifths)) if count})
 
 
 def repeats(pitches: np.ndarray, lengths: np.ndarray) -> Counter:

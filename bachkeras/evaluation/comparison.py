@@ -14,8 +14,7 @@ from bachkeras.evaluation.bach_or_mock import Grader
 from bachkeras.evaluation.judge import Judge, nats_per_frame
 from bachkeras.evaluation.ngrams import FrameCounts
 from bachkeras.evaluation.rows import Row
-from bachkeras.music.pianoroll import KEYS
-from bachkeras.music.voices import REST
+from bachkeras.music.voices import to_frames
 
 
 class Comparison:
@@ -100,8 +99,8 @@ class Comparison:
         drawn = self._counts.sample([len(piece["pianoroll"]) for piece in like], order, seed)
         known = {"timestep", "tonic", "mode", "position"}
         return [
-            ({"pianoroll": _roll(frames), "voices": frames} if self.labelled else {"pianoroll": frames})
-            | {name: piece[name][: len(frames)] if name == "position" else piece[name] for name in known & piece.keys()}
+            ({"pianoroll": to_frames(frames), "voices": frames} if self.labelled else {"pianoroll": frames})
+            | {name: piece[name] for name in known & piece.keys()}
             for frames, piece in zip(drawn, like, strict=True)
         ]
 
@@ -173,10 +172,3 @@ def grid(corpus: Corpus) -> str:
 
 def _no_latents(row: Row, reason: str) -> None:
     row.leave_out((*rows.LATENT, *rows.CODES, *rows.LATENT_OR_CODES), reason)
-
-
-def _roll(voices: np.ndarray) -> np.ndarray:
-    """Voices as a pianoroll, bool `(time, 88)`."""
-    roll = np.zeros((len(voices), KEYS + 1), bool)
-    np.put_along_axis(roll, np.where(voices == REST, KEYS, voices), True, axis=1)
-    return roll[:, :KEYS]

@@ -74,6 +74,12 @@ def runs(voice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return voice[starts], np.diff(starts, append=len(voice))
 
 
+def intervals_of(pitches: np.ndarray) -> np.ndarray:
+    """Semitones between the `runs` of a voice that follow each other without a rest: int `(intervals,)`."""
+    sounding = pitches != REST
+    return np.diff(pitches)[sounding[1:] & sounding[:-1]]
+
+
 def melody(parts: Parts, voice: int) -> np.ndarray:
     """The pitches of a voice one after the other, without rests and lengths: int `(notes,)`.
 

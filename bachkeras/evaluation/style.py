@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 import numpy as np
 from scipy.spatial import distance
 
-from bachkeras.evaluation.parts import LEAST_VOICES, Parts, melody, runs
+from bachkeras.evaluation.parts import LEAST_VOICES, Parts, intervals_of, melody, runs
 from bachkeras.music.voices import REST
 
 LONGEST_DURATION = 32
@@ -52,23 +52,33 @@ def voice_leading(pieces: Sequence[Parts]) -> dict[str, float | None]:
 def _voice_leading(parts: Parts) -> list[int]:
     """Both-moving pairs, fifths and octaves among them; crossings of pair-frames; wide spacings of neighbours'."""
     voices, frames = parts.voices, len(parts.voices)
-    notes = (voices != REST).sum(1)
-    moves = fifths = octaves = crossings = wide = 0
+    crossings = wide = 0
     pairs = list(itertools.combinations(range(voices.shape[1]), 2))
     for u, v in pairs:
+        above, below = voices[:, u], voices[:, v]
+        sound, apart = (above != REST) & (below != REST), above - below
+        crossings += int((sound & (apart < 0)).sum())
+        if v == u + 1 and v < 3:
+            wide += int((sound & (apart > 12)).sum())
+    return [*parallels(parts), crossings, len(pairs) * frames, wide, 2 * frames]
+
+
+def parallels(parts: Parts) -> tuple[int, int, int]:
+    """Pairs of voices that both move, and the parallel fifths and octaves among them; see `voice_leading`."""
+    voices = parts.voices
+    notes = (voices != REST).sum(1)
+    moves = fifths = octaves = 0
+    for u, v in itertools.combinations(range(voices.shape[1]), 2):
         above, below = voices[:, u], voices[:, v]
         sound, apart = (above != REST) & (below != REST), above - below
         both = sound[1:] & sound[:-1] & (above[1:] != above[:-1]) & (below[1:] != below[:-1])
         if not parts.labelled:
             both &= notes[1:] == notes[:-1]
-        fifth, octave = sound & (apart > 0) & (apart % 12 == 7), sound & (apart % 12 == 0)
+        fifth, octave = (apart > 0) & (apart % 12 == 7), apart % 12 == 0
         moves += int(both.sum())
         fifths += int((both & fifth[1:] & fifth[:-1]).sum())
         octaves += int((both & octave[1:] & octave[:-1]).sum())
-        crossings += int((sound & (apart < 0)).sum())
-        if v == u + 1 and v < 3:
-            wide += int((sound & (apart > 12)).sum())
-    return [moves, fifths, octaves, crossings, len(pairs) * frames, wide, 2 * frames]
+    return moves, fifths, octaves
 
 
 def lines(pieces: Sequence[Parts]) -> dict[str, float | None]:
@@ -86,7 +96,7 @@ def lines(pieces: Sequence[Parts]) -> dict[str, float | None]:
         for voice in parts.voices.T:
             pitches, frames = runs(voice)
             sounding = pitches != REST
-            intervals.append(np.diff(pitches)[sounding[1:] & sounding[:-1]])
+            intervals.append(intervals_of(pitches))
             lengths += [frame * parts.timestep for frame in frames[sounding].tolist()]
     sizes = np.abs(np.concatenate([*intervals, np.zeros(0, int)]))
     counted = Counter(lengths)

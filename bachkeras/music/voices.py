@@ -103,6 +103,13 @@ def to_score(
     )
 
 
+def to_frames(voices: np.ndarray) -> np.ndarray:
+    """What sounds in each frame: integers `(time, V)`, 88 = rest, to the frames of a pianoroll, bool `(time, 88)`."""
+    frames = np.zeros((len(voices), KEYS + 1), bool)
+    np.put_along_axis(frames, voices, True, axis=1)  # A rest is the last column.
+    return frames[:, :KEYS]
+
+
 def _check(voices: np.ndarray, onsets: np.ndarray | None, parts: Sequence[str]) -> None:
     if voices.ndim != 2 or not np.issubdtype(voices.dtype, np.integer):
         raise ValueError(f"Voices must be integers (time, parts). Received: {voices.shape=}, {voices.dtype=}")
