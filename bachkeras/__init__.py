@@ -14,5 +14,9 @@ __getattr__, __dir__, __all__ = lazy(
         "models": "bachkeras.models",
         "music": "bachkeras.music",
         "load": "bachkeras.training.directory",
+        "compose": "bachkeras.tasks.composing",
+        "continue_": "bachkeras.tasks.continuing",
+        "harmonize": "bachkeras.tasks.harmonizing",
+        "inpaint": "bachkeras.tasks.inpainting",
     },
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import secrets
 import sys
 import time
 from pathlib import Path
@@ -79,32 +78,54 @@ def _train(arguments) -> None:
 
 
 def _generate(arguments) -> None:
-    from bachkeras.training import directory, samples
+    from bachkeras.music import instruments, reading, saving
+    from bachkeras.music.score import Tempo
+    from bachkeras.tasks import hearing
 
-    card = directory.card(arguments.model)
-    key = samples.parse_key(arguments.key) if arguments.key else None
-    seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
-    model = directory.load(arguments.model)
-    length = arguments.length or ("auto" if model.ending else 64)
-    paths = samples.write(
-        model,
-        card,
-        arguments.out,
-        count=arguments.count,
-        length=None if length == "auto" else length,
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
-        seed=seed,
-        key=key,
-        as_musicxml=arguments.musicxml,
-    )
+    task, file = _task(arguments)
+    saving.check(arguments.out)
+    program = instruments.program(arguments.instrument) if arguments.instrument else 0
+    seed = hearing.seed(arguments.seed)
+    given = [] if file is None else [reading.read(file)]
+    options = {name: getattr(arguments, name) for name in ("count", "key", "temperature", "top_p", *TASKS[task])}
+    if task == "inpaint":
+        given.append(options.pop("bars"))
+    scores = getattr(bachkeras, task)(*given, hearing.player(arguments.model), seed=seed, **options)
+    if arguments.tempo:
+        scores = [dataclasses.replace(score, tempos=(Tempo(0, arguments.tempo),)) for score in scores]
+    paths = saving.write(arguments.out, scores, program=program, as_musicxml=arguments.musicxml, as_wav=arguments.wav)
     print(f"Seed {seed}: {', '.join(str(path) for path in paths)}")
+
+
+TASKS = {
+    "compose": ("length",),
+    "continue_": ("length", "keep_primer"),
+    "harmonize": ("melody_voice",),
+    "inpaint": ("bars", "voices"),
+}
+"""What `generate` does, and the options that belong to some of it only."""
+
+
+def _task(arguments) -> tuple[str, Path | None]:
+    """What a command line asks for, and the file that it begins with."""
+    files = {"continue_": arguments.primer, "harmonize": arguments.melody, "inpaint": arguments.inpaint}
+    task = next((task for task, file in files.items() if file), "compose")
+    for name in sorted({name for names in TASKS.values() for name in names} - {*TASKS[task]}):
+        if getattr(arguments, name):
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} does not go with these flags. Received: {name}={getattr(arguments, name)!r}")
+    if task == "inpaint" and not arguments.bars:
+        raise ValueError("--inpaint needs the bars to write, as in --bars 5-8. Received: bars=None")
+    return task, files.get(task)
 
 
 def _evaluate(arguments) -> None:
     from bachkeras.evaluation import tables
     from bachkeras.training import evaluate
 
+    if arguments.tasks:
+        _evaluate_tasks(arguments)
+        return
     runs = arguments.run_directories
     out = arguments.out or (runs[0] if len(runs) == 1 else Path("evaluation"))
     rows = evaluate.evaluate(
@@ -118,6 +139,24 @@ def _evaluate(arguments) -> None:
     )
     print(tables.table(rows))
     print(f"The page: {out / 'report.html'}")
+
+
+def _evaluate_tasks(arguments) -> None:
+    from bachkeras.tasks import measures
+
+    run, *others = arguments.run_directories
+    if others:
+        raise ValueError(f"--tasks takes one run. Received: {len(others) + 1} runs")
+    rows = measures.evaluate(
+        run,
+        arguments.out or run,
+        data=arguments.data,
+        count=arguments.samples,
+        seed=arguments.seed,
+        judge=arguments.judge,
+        manual_dir=arguments.manual_dir,
+    )
+    print(measures.table(rows))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,7 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     _manual_dir(train)
     train.set_defaults(run=_train)
 
-    generate = commands.add_parser("generate", help="write new music as MIDI")
+    text = "write new music as MIDI: pieces, a continuation, a harmonisation, some bars anew"
+    generate = commands.add_parser("generate", help=text, description=text)
     generate.add_argument("--model", type=Path, required=True, metavar="RUN", help="a run directory")
     generate.add_argument("--count", type=_positive, default=4, metavar="N", help="pieces (4)")
     generate.add_argument(
@@ -163,13 +203,26 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--temperature", type=float, default=1.0, metavar="X", help="above 1 bolder, below safer (1)")
     generate.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the likeliest P (1)")
     generate.add_argument("--seed", type=_seed, metavar="S", help="the same seed gives the same music")
-    generate.add_argument("--key", metavar="K", help='such as "D minor"; else keys as the corpus has them')
+    generate.add_argument("--key", metavar="K", help='such as "D minor"; else one of the corpus, or that of the file')
+    what = generate.add_mutually_exclusive_group()
+    what.add_argument("--primer", type=Path, metavar="FILE", help="continue this piece: MIDI, MusicXML or ABC")
+    what.add_argument("--melody", type=Path, metavar="FILE", help="harmonise this melody")
+    what.add_argument("--inpaint", type=Path, metavar="FILE", help="write some bars of this piece anew")
+    generate.add_argument("--keep-primer", action="store_true", help="put the primer before its continuation")
+    generate.add_argument("--melody-voice", metavar="V", help='the melody among others: a part, or "top"')
+    generate.add_argument("--bars", metavar="A-B", help="those to write, such as 5-8")
+    generate.add_argument("--voices", type=_names, metavar="LIST", help="those to write, such as alto,tenor (all)")
+    generate.add_argument("--instrument", metavar="I", help='such as "church organ", or a number (piano)')
+    generate.add_argument("--tempo", type=_tempo, metavar="BPM", help="quarters a minute (the file's, or 80)")
     generate.add_argument("--musicxml", action="store_true", help="write 001.musicxml ... too")
+    generate.add_argument("--wav", action="store_true", help="write 001.wav ... too")
     generate.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for 001.mid ... (out)")
     generate.set_defaults(run=_generate)
 
     evaluate = commands.add_parser("evaluate", help="what models are worth: a table, evaluation.json, report.html")
     evaluate.add_argument("run_directories", type=Path, nargs="+", metavar="RUN", help="run directories")
+    text = "instead: harmonise the test sopranos, write two bars of each test piece anew; makes tasks.json"
+    evaluate.add_argument("--tasks", action="store_true", help=text)
     evaluate.add_argument("--data", metavar="NAME", help="the corpus; else the one that each was trained on")
     evaluate.add_argument("--samples", type=_positive, metavar="N", help="of each (as many as test pieces)")
     evaluate.add_argument("--seed", type=_seed, default=0, metavar="S", help="of the samples (0)")
@@ -194,6 +247,20 @@ def _positive(text: str) -> int:
 
 def _length(text: str) -> int | str:
     return text if text == "auto" else _positive(text)
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _tempo(text: str) -> float:
+    try:
+        tempo = float(text)
+    except ValueError:
+        tempo = 0.0
+    if not 4 <= tempo <= 1000:
+        raise argparse.ArgumentTypeError(f"quarters a minute from 4 to 1000, not {text!r}")
+    return tempo
 
 
 def _seed(text: str) -> int:

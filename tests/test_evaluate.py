@@ -22,8 +22,8 @@ from bachkeras.evaluation.judge import Judge
 from bachkeras.evaluation.rows import Row
 from bachkeras.layers.frame import ChainedVoices
 from bachkeras.models import LSTMAttention
-from bachkeras.training import config, directory, evaluate, figures, samples
-from bachkeras.training.samples import Setting
+from bachkeras.training import config, directory, evaluate, figures, samples, settings
+from bachkeras.training.settings import Setting
 
 
 @pytest.fixture(autouse=True)
@@ -248,7 +248,7 @@ def test_each_sample_has_the_length_and_the_timestep_of_its_test_piece(ranked, c
 def test_settings_drawn_beside_others_have_their_timesteps():
     quarter, eighth = Setting(0, 0, 1, 1, 4, 0), Setting(2, 1, 1, 2, 8, 0)
     steps = [Fraction(1, 2), Fraction(1), Fraction(1, 2), Fraction(2)]
-    drawn = samples.draw_beside([(quarter, 3), (eighth, 1)], steps, seed=0)
+    drawn = settings.draw_beside([(quarter, 3), (eighth, 1)], steps, seed=0)
     assert [s.timestep for s in drawn] == steps
     assert drawn[:3] == [eighth, quarter, eighth]
     assert (drawn[3].frames_per_bar, drawn[3].first) == (0, -1)
@@ -337,8 +337,8 @@ def test_the_judge_is_told_no_key_that_was_analysed(corpora):
 def test_samplers_write_what_a_judge_can_read(corpora):
     """Their voices, their pianoroll, and the place in the bar of the test pieces."""
     model = LSTMAttention(8, attention_heads=2, frame=ChainedVoices(labelled=True))
-    settings = [[setting._asdict(), n] for setting, n in samples.settings(corpora["train"])]
-    card = {"trained_on": ["chorales"], "data": {"name": "", "version": ""}, "settings": settings}
+    known = [[setting._asdict(), n] for setting, n in settings.of_corpus(corpora["train"])]
+    card = {"trained_on": ["chorales"], "data": {"name": "", "version": ""}, "settings": known}
     comparison = Comparison(corpora, labelled=True, judge=Judge("it", model, card))
     drawn = comparison._drawn(2, count=6, seed=0)
     for piece, like in zip(drawn, comparison.beside(6), strict=True):
@@ -360,13 +360,13 @@ def test_grids():
 def test_a_piece_that_a_model_wrote_is_a_piece_of_a_corpus(sung, corpora):
     """What `compose` gives has the settings that were drawn, and is scored and written as any other."""
     model, card = directory.load(sung), directory.card(sung)
-    drawn = samples.draw(samples.known_settings(card), 3, seed=0)
+    drawn = settings.draw(settings.known(card), 3, seed=0)
     pieces = samples.compose(model, drawn, [5, 9, 2], seed=1)
     assert [len(piece["voices"]) for piece in pieces] == [5, 9, 2]
-    assert [samples.setting(piece) for piece in pieces] == drawn
+    assert [settings.of_piece(piece) for piece in pieces] == drawn
     for piece in pieces:
         assert piece.keys() >= {"pianoroll", "voices", "voice_onsets"}
-    assert samples.settings(corpora["train"]) == samples.known_settings(card)
+    assert settings.of_corpus(corpora["train"]) == settings.known(card)
 
 
 def test_minutes_are_those_of_the_history(tmp_path):

@@ -24,7 +24,8 @@ from bachkeras import _files as files
 from bachkeras import cli
 from bachkeras.data import catalog
 from bachkeras.evaluation import likelihood
-from bachkeras.training import callbacks, checkpoint, config, directory, interrupt, run, samples
+from bachkeras.music import saving
+from bachkeras.training import callbacks, checkpoint, config, directory, interrupt, run
 from bachkeras.training.checkpoint import Progress
 
 CONFIG = """
@@ -142,7 +143,7 @@ MOMENTS = {
     "while history.csv is written": (csv.DictWriter, "writerows", 1),
     "after the last epoch, before its curves": (callbacks.Curves, "on_epoch_end", 0),
     "in evaluation": (likelihood, "log_probs", 0),
-    "while the samples are written": (samples.midi, "write", 1),
+    "while the samples are written": (saving.midi, "write", 1),
 }
 
 

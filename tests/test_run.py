@@ -16,9 +16,9 @@ from bachkeras.data.pipeline import Corpus, from_arrays
 from bachkeras.evaluation.comparison import Comparison
 from bachkeras.layers.frame import ChainedVoices
 from bachkeras.models import LSTMAttention
-from bachkeras.music import midi, pianoroll, voices
-from bachkeras.training import config, directory, evaluate, figures, run, samples
-from bachkeras.training.samples import Setting
+from bachkeras.music import midi, pianoroll, saving, voices
+from bachkeras.training import config, directory, evaluate, figures, run, samples, settings
+from bachkeras.training.settings import Setting
 
 SMALL = config.from_dict(
     {
@@ -82,7 +82,7 @@ def test_the_first_samples_are_four_chorales(finished):
 
 def test_written_files_hold_what_the_model_wrote(finished, tmp_path):
     model, card = directory.load(finished), directory.card(finished)
-    (path,) = samples.write(model, card, tmp_path, count=1, length=20, seed=5)
+    (path,) = saving.write(tmp_path, samples.scores(model, card, count=1, length=20, seed=5))
     music = model.generate(
         1, 20, seed=5, conditions={"tonic": 2, "mode": 1, "timestep": 4, "position": np.arange(20) % 8}
     )
@@ -268,7 +268,7 @@ def test_figures_of_voices_and_endings(sung, corpora):
     assert row["test_ending_nats_per_piece"] > 0
     assert 0 <= row["end_on_tonic"] <= 1
     assert 0 <= row["cut_share"] <= 1
-    assert 1 <= row["mean_frames_to_end"] <= samples.longest(directory.card(sung))
+    assert 1 <= row["mean_frames_to_end"] <= settings.longest(directory.card(sung))
     assert real["mean_frames_to_end"] == pytest.approx(corpora["test"].frames / len(corpora["test"]))
     (last,) = csv.DictReader((sung / "history.csv").read_text().splitlines()[::2])
     assert float(last["val_ending_nats"]) > 0
@@ -277,7 +277,7 @@ def test_figures_of_voices_and_endings(sung, corpora):
 def test_written_voices_are_heard_as_they_were_written(sung, tmp_path):
     """Each voice in its part, repeated notes struck again, held ones not: MIDI and MusicXML."""
     model, card = directory.load(sung), directory.card(sung)
-    (path,) = samples.write(model, card, tmp_path, count=1, length=40, seed=3, as_musicxml=True)
+    (path,) = saving.write(tmp_path, samples.scores(model, card, count=1, length=40, seed=3), as_musicxml=True)
     music = model.generate(
         1, 40, seed=3, conditions={"tonic": 2, "mode": 1, "timestep": 4, "position": np.arange(40) % 8}
     )
@@ -303,7 +303,7 @@ def test_length_auto_needs_an_ending(finished, sung, tmp_path, capsys):
         cli.main(["generate", "--model", str(sung), "--count", "1", "--seed", "2", "--out", str(tmp_path / "a")]) == 0
     )
     ends = {midi.read(path).end for path in (tmp_path / "a").glob("*.mid")}
-    assert max(ends) <= 240 * samples.longest(directory.card(sung))
+    assert max(ends) <= 240 * settings.longest(directory.card(sung))
     command = ["generate", "--model", str(finished), "--length", "auto", "--out", str(tmp_path / "b")]
     assert cli.main(command) == 2
     assert "not trained to end a piece" in capsys.readouterr().err
@@ -314,7 +314,7 @@ def held(setting, frames):
     """A piece in a setting that holds one key, 40."""
     roll = np.zeros((frames, 88), bool)
     roll[:, 40] = True
-    return {"pianoroll": roll, **samples._features(setting, frames)}
+    return {"pianoroll": roll, **settings.features(setting, frames)}
 
 
 def test_an_upbeat_is_written_before_the_first_bar():
@@ -322,7 +322,7 @@ def test_an_upbeat_is_written_before_the_first_bar():
     assert score.upbeat == 2 * 240
     assert score.keys[0].tonic == 2 - 12 + 12
     assert score.notes["pitch"].tolist() == [40 + 21 - 12]
-    np.testing.assert_array_equal(samples._positions(Setting(2, 1, 1, 2, 8, 6), 5), [6, 7, 0, 1, 2])
+    np.testing.assert_array_equal(settings.positions(Setting(2, 1, 1, 2, 8, 6), 5), [6, 7, 0, 1, 2])
 
 
 def test_keys_are_told_as_they_sound_and_only_where_training_knew_them():
@@ -330,18 +330,18 @@ def test_keys_are_told_as_they_sound_and_only_where_training_knew_them():
     card = {"sounding_shift": -7, "config": {"data": {"transpose": 2}}}
     card["settings"] = [[Setting(0, 2, 1, 1, 4, 0)._asdict(), 9]]
     f_major = (5, 0)
-    assert samples._in_key(Setting(0, 2, 1, 1, 4, 0), f_major, card) == Setting(0, 2, 1, 1, 4, 0)
+    assert settings.in_key(Setting(0, 2, 1, 1, 4, 0), f_major, card) == Setting(0, 2, 1, 1, 4, 0)
     g_minor = (7, 1)
-    assert samples._in_key(Setting(0, 2, 1, 1, 4, 0), g_minor, card) == Setting(2, 2, 1, 1, 4, 0)
+    assert settings.in_key(Setting(0, 2, 1, 1, 4, 0), g_minor, card) == Setting(2, 2, 1, 1, 4, 0)
     with pytest.raises(ValueError, match="trained in F alone"):
-        samples._in_key(Setting(0, 2, 1, 1, 4, 0), (11, 0), card)
+        settings.in_key(Setting(0, 2, 1, 1, 4, 0), (11, 0), card)
 
 
 @pytest.mark.parametrize(
     ("text", "key"), [("C", (0, 0)), ("D minor", (2, 1)), ("Eb major", (3, 0)), ("f#", (6, 1)), ("Cb", (11, 0))]
 )
 def test_names_of_keys(text, key):
-    assert samples.parse_key(text) == key
+    assert settings.parse_key(text) == key
 
 
 @pytest.mark.parametrize(("frames", "meter"), [(8, (4, 4)), (6, (3, 4)), (3, (3, 8)), (0, None)])
@@ -356,6 +356,6 @@ def test_strokes_of_an_unlabelled_model_are_written():
     events = np.array([[50, 40, 88, 88], [50, 40, 88, 88], [52, 40, 88, 88]])
     onsets = np.array([[True, True, False, False], [True, False, False, False], [True, False, False, False]])
     music = {"pianoroll": frame.pianoroll(events).numpy() > 0.5, "events": events, "onsets": onsets}
-    piece = samples._as_in_a_corpus(frame, music) | samples._features(Setting(12, 2, 1, 2, 0, -1), 3)
+    piece = samples.as_in_a_corpus(frame, music) | settings.features(Setting(12, 2, 1, 2, 0, -1), 3)
     notes = samples.score(piece, False, 0).notes
     assert notes[["start", "end", "pitch"]].tolist() == [(0, 240, 71), (0, 720, 61), (240, 480, 71), (480, 720, 73)]

@@ -29,15 +29,9 @@ def write(model, conditions, primer, given, until_end, temperature, top_p, seed)
         is over; and int32 `(count,)`, the pieces' own frames.
     """
     frame = model.frame
-    *primer, given = (tf.ensure_shape(x, (None, None, frame.voices)) for x in (*primer, given))
+    given = tf.ensure_shape(given, (None, None, frame.voices))
     count, length = tf.shape(given)[0], tf.shape(given)[1]
-    state = model.start(conditions)
-
-    def listen(t, last, state):
-        _, state = model.step(state, frame.features(last))
-        return t + 1, frame.follow(last, primer[0][:, t], primer[1][:, t]), state
-
-    _, last, state = tf.while_loop(lambda t, *_: t < tf.shape(primer[0])[1], listen, (0, frame.silence(count), state))
+    last, state = listen(model, conditions, primer)
     shape = given.shape[:1] + given.shape[2:]
     written = [tf.TensorArray(dtype, size=length, element_shape=shape) for dtype in (tf.int32, tf.bool)]
     lengths = tf.fill([count], length)
@@ -68,3 +62,17 @@ def write(model, conditions, primer, given, until_end, temperature, top_p, seed)
     )
     events, onsets = (tf.transpose(array.stack()[:t], (1, 0, 2)) for array in written)
     return events, onsets, lengths
+
+
+def listen(model, conditions, primer):
+    """Hear the primer, see `write`: the last `Sounding` and the state after it."""
+    frame = model.frame
+    events, onsets = (tf.ensure_shape(x, (None, None, frame.voices)) for x in primer)
+
+    def hear(t, last, state):
+        _, state = model.step(state, frame.features(last))
+        return t + 1, frame.follow(last, events[:, t], onsets[:, t]), state
+
+    begin = (0, frame.silence(tf.shape(events)[0]), model.start(conditions))
+    _, last, state = tf.while_loop(lambda t, *_: t < tf.shape(events)[1], hear, begin)
+    return last, state

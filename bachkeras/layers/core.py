@@ -58,27 +58,31 @@ class WindowedAttention(keras.layers.Layer):
         return self._weights(query, key)
 
     def initial_state(self, batch: tf.Tensor | int) -> dict[str, tf.Tensor]:
-        """An empty ring: keys and values `(window, batch, size)`, and the frames written so far."""
-        shape = (self.window, batch, self.heads * self.head_size)
-        empty = tf.zeros(shape, self.compute_dtype)
+        """An empty ring: keys and values `(batch, heads, window, head_size)`, and the frames written so far."""
+        empty = tf.zeros((batch, self.heads, self.window, self.head_size), self.compute_dtype)
         return {"keys": empty, "values": empty, "time": tf.zeros((), tf.int32)}
+
+    def select(self, state, rows):
+        """The state of some rows of the batch, int32 `(rows,)`, each as often as it is named."""
+        return {**state, "keys": tf.gather(state["keys"], rows), "values": tf.gather(state["values"], rows)}
 
     def step(self, inputs, state):
         """Attend from one new frame `(batch, size)`; its cost does not depend on how many came before."""
-        query, key, value = tf.split(self.query_key_value(inputs), 3, axis=-1)
+        heads = tf.reshape(self.query_key_value(inputs), (-1, 3, self.heads, self.head_size))
+        query, key, value = tf.unstack(heads, axis=1)
         time = state["time"]
         slot = time % self.window
-        keys = tf.tensor_scatter_nd_update(state["keys"], [[slot]], key[None])
-        values = tf.tensor_scatter_nd_update(state["values"], [[slot]], value[None])
+        # Written in place: copying the ring would take longer than all else.
+        row, head = tf.meshgrid(tf.range(tf.shape(inputs)[0]), tf.range(self.heads), indexing="ij")
+        place = tf.stack([row, head, tf.fill(tf.shape(row), slot)], -1)
+        keys = tf.tensor_scatter_nd_update(state["keys"], place, key)
+        values = tf.tensor_scatter_nd_update(state["values"], place, value)
         # Slot s was written `distance[s]` frames ago, or never.
         distance = (slot - tf.range(self.window)) % self.window
         bias = tf.cast(tf.gather(self.distance_bias, distance, axis=1), query.dtype)
         bias = tf.where(distance <= time, bias, _minus_infinity(query.dtype))
-        split = (self.window, -1, self.heads, self.head_size)
-        query = tf.reshape(query, (-1, self.heads, self.head_size))
-        scores = tf.einsum("bhd,wbhd->bhw", query, tf.reshape(keys, split)) * self.head_size**-0.5
-        weights = tf.nn.softmax(scores + bias)
-        mixed = tf.einsum("bhw,wbhd->bhd", weights, tf.reshape(values, split))
+        scores = tf.matmul(query[:, :, None], keys, transpose_b=True) * self.head_size**-0.5
+        mixed = tf.matmul(tf.nn.softmax(scores + bias[:, None]), values)
         output = self.output_dense(tf.reshape(mixed, tf.shape(inputs)))
         return output, {"keys": keys, "values": values, "time": time + 1}
 
@@ -190,6 +194,13 @@ class RecurrentCore(keras.layers.Layer):
         if self.attention_heads:
             state["attention"] = self.attention.initial_state(batch)
         return state
+
+    def select(self, state, rows):
+        """The state of some rows of the batch, int32 `(rows,)`, each as often as it is named."""
+        chosen = {"lstms": [[tf.gather(x, rows) for x in pair] for pair in state["lstms"]]}
+        if self.attention_heads:
+            chosen["attention"] = self.attention.select(state["attention"], rows)
+        return chosen
 
     def step(self, inputs, state):
         """One frame: `(batch, size)` and a state to `(batch, hidden)` and the next state."""

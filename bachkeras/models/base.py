@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from bachkeras.data.pipeline import UNKNOWN
-from bachkeras.generation import loop
+from bachkeras.generation import constrained, loop
 from bachkeras.layers.ending import Ending
 from bachkeras.layers.frame.base import END, FREE, FrameDistribution, Sounding
 from bachkeras.music.pianoroll import KEYS
@@ -27,6 +27,14 @@ _WRITE_SIGNATURE = (
     tf.TensorSpec((), tf.int32, "seed"),
 )
 """One graph for every count and length: tracing it takes longer than writing a piece."""
+
+_COMPLETE_SIGNATURE = (
+    *_WRITE_SIGNATURE[:4],
+    tf.TensorSpec((None, None, None), tf.bool, "given_onsets"),
+    tf.TensorSpec((), tf.bool, "ends"),
+    tf.TensorSpec((), tf.int32, "particles"),
+    *_WRITE_SIGNATURE[-3:],
+)
 
 
 class FrameModel(keras.Model):
@@ -59,18 +67,22 @@ class FrameModel(keras.Model):
             `ending_nats`.
         likelihood: "exact", "bound" or None.
         can_continue: whether `generate` takes a primer.
+        can_complete: whether it has `complete`; it needs `select(state, rows) -> state` too, the state of some rows of
+            the batch, int32 `(rows,)`.
     """
 
     frame: FrameDistribution
     ending: Ending | None = None
     likelihood: str | None = None
     can_continue = False
+    can_complete = False
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.nats_per_frame = keras.metrics.Mean(name="nats_per_frame")
         self.dropped_notes = keras.metrics.Sum(name="dropped_notes")
         self._write = tf.function(self._write_graph, autograph=False, input_signature=_WRITE_SIGNATURE)
+        self._complete = tf.function(self._complete_graph, autograph=False, input_signature=_COMPLETE_SIGNATURE)
         self._score = tf.function(self._score_graph, autograph=False, reduce_retracing=True)
 
     def get_build_config(self):
@@ -171,24 +183,12 @@ class FrameModel(keras.Model):
             raise ValueError("This model was not trained to end a piece. Received: until_end=True")
         seed = secrets.randbits(31) if seed is None else seed
         _check_numbers(count, length, temperature, top_p, seed)
-        conditions = dict(conditions or {})
-        for name in conditions.keys() - UNKNOWN.keys():
-            raise ValueError(f"The conditions are {', '.join(UNKNOWN)}. Received: {name}={conditions[name]}")
-        if not self.built:
-            self.build(None)
         primer, primer_onsets = self._primer(primer, count)
         shape = (count, length, self.frame.voices)
         given = _broadcast("given", FREE if given is None else given, shape)
         self.frame.check_given(given)
         events, onsets, lengths = self._write(
-            {
-                name: _broadcast(
-                    name,
-                    conditions.get(name, unknown),
-                    (count,) if name != "position" else (count, primer.shape[1] + length),
-                )
-                for name, unknown in UNKNOWN.items()
-            },
+            _conditions(conditions, count, primer.shape[1] + length),
             primer,
             primer_onsets,
             given,
@@ -197,15 +197,86 @@ class FrameModel(keras.Model):
             tf.constant(top_p, tf.float32),
             tf.constant(seed, tf.int32),
         )
-        music = {"pianoroll": self.frame.pianoroll(events).numpy() > 0.5, "events": events.numpy()}
-        if self.frame.onsets:
-            music["onsets"] = onsets.numpy()
+        music = self._music(events, onsets)
         if until_end:
             music["lengths"] = lengths.numpy()
         return music
 
+    def complete(
+        self,
+        given: np.ndarray,
+        *,
+        given_onsets: np.ndarray | None = None,
+        ends: bool = False,
+        primer: np.ndarray | Mapping[str, np.ndarray] | None = None,
+        conditions: Mapping[str, np.ndarray | int] | None = None,
+        particles: int = 64,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Write what is free around what is given, before it and after it: see `constrained.complete`.
+
+        `generate` keeps what is given too, but does not look ahead to it.
+
+        Args:
+            given: int32 `(count, length, voices)`, events to keep, -1 = free; any of them where voices are labelled,
+                else a prefix of each frame's.
+            given_onsets: bool `(count, length, voices)`, whether given events are struck, where that is modelled; None:
+                where an event differs from the one before.
+            ends: whether the piece ends with the last frame.
+            primer: see `generate`.
+            conditions: see `generate`.
+            particles: frames are written so often side by side; the more, the further it looks ahead.
+            temperature: see `generate`.
+            top_p: see `generate`.
+            seed: see `generate`.
+
+        Returns:
+            What `generate` returns, and `log_given` float32 `(count,)`: an estimate of log p(given) in nats, at
+            temperature and top_p 1 that of an unbiased estimate of p; where the piece ends counts, if the model knows.
+
+        Raises:
+            ValueError: if an argument is out of its range or has another shape, or the model cannot.
+        """
+        if not self.can_complete:
+            raise ValueError(f"{type(self).__name__} cannot write around given notes.")
+        given = np.asarray(given)
+        if given.ndim != 3 or given.shape[-1] != self.frame.voices:
+            raise ValueError(f"given is (count, length, {self.frame.voices}). Received: given.shape={given.shape}")
+        count, length, _ = given.shape
+        seed = secrets.randbits(31) if seed is None else seed
+        _check_numbers(count, length, temperature, top_p, seed)
+        if particles < 1:
+            raise ValueError(f"There is at least one particle. Received: particles={particles}")
+        self.frame.check_given(given)
+        primer, primer_onsets = self._primer(primer, count)
+        onsets = np.zeros(given.shape, bool) if given_onsets is None else given_onsets
+        events, onsets, log_given = self._complete(
+            _conditions(conditions, count, primer.shape[1] + length),
+            primer,
+            primer_onsets,
+            tf.constant(given, tf.int32),
+            tf.cast(_broadcast("given_onsets", onsets, given.shape), tf.bool),
+            tf.constant(ends),
+            tf.constant(particles),
+            tf.constant(temperature, tf.float32),
+            tf.constant(top_p, tf.float32),
+            tf.constant(seed, tf.int32),
+        )
+        return self._music(events, onsets) | {"log_given": log_given.numpy()}
+
+    def _music(self, events, onsets) -> dict[str, np.ndarray]:
+        """What was written, as `generate` returns it."""
+        music = {"pianoroll": self.frame.pianoroll(events).numpy() > 0.5, "events": events.numpy()}
+        if self.frame.onsets:
+            music["onsets"] = onsets.numpy()
+        return music
+
     def _primer(self, primer, count) -> tuple[tf.Tensor, tf.Tensor]:
         """The primer's events and onsets, int32 and bool `(count, time, voices)`."""
+        if not self.built:
+            self.build(None)
         if primer is None:
             empty = tf.zeros((count, 0, self.frame.voices), tf.int32)
             return empty, tf.cast(empty, tf.bool)
@@ -242,6 +313,9 @@ class FrameModel(keras.Model):
     def _write_graph(self, conditions, primer, primer_onsets, given, until_end, temperature, top_p, seed):
         return loop.write(self, conditions, (primer, primer_onsets), given, until_end, temperature, top_p, seed)
 
+    def _complete_graph(self, conditions, primer, primer_onsets, *others):
+        return constrained.complete(self, conditions, (primer, primer_onsets), *others)
+
 
 def _check_numbers(count: int, length: int, temperature: float, top_p: float, seed: int) -> None:
     """Refuse arguments of `generate` that are out of their range."""
@@ -251,6 +325,15 @@ def _check_numbers(count: int, length: int, temperature: float, top_p: float, se
         raise ValueError(f"temperature is above 0, top_p in (0, 1]. Received: temperature={temperature}, top_p={top_p}")
     if not 0 <= seed < 2**31:
         raise ValueError(f"A seed is 0 to 2^31 - 1. Received: seed={seed}")
+
+
+def _conditions(conditions: Mapping[str, np.ndarray | int] | None, count: int, frames: int) -> dict[str, tf.Tensor]:
+    """The conditions of `generate`, each of its own shape; those left out are unknown."""
+    conditions = dict(conditions or {})
+    for name in conditions.keys() - UNKNOWN.keys():
+        raise ValueError(f"The conditions are {', '.join(UNKNOWN)}. Received: {name}={conditions[name]}")
+    shapes = dict.fromkeys(UNKNOWN, (count,)) | {"position": (count, frames)}
+    return {name: _broadcast(name, conditions.get(name, UNKNOWN[name]), shape) for name, shape in shapes.items()}
 
 
 def _broadcast(name: str, value, shape: tuple[int, ...]) -> tf.Tensor:

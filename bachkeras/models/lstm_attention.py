@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from bachkeras.data.pipeline import UNKNOWN
 from bachkeras.layers import ending as endings
 from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
@@ -38,6 +39,7 @@ class LSTMAttention(FrameModel):
 
     likelihood = "exact"
     can_continue = True
+    can_complete = True
 
     def __init__(
         self,
@@ -94,16 +96,19 @@ class LSTMAttention(FrameModel):
 
     def call(self, batch: Mapping[str, tf.Tensor], training=None) -> dict[str, tf.Tensor]:
         """Log probabilities of each frame, see `FrameModel.call`."""
-        sounding = self.frame.read(batch)
-        before, now = _frames(sounding, None, -1), _frames(sounding, 1, None)
         known = self.conditions.forget(batch) if training else batch
-        context = self.core(self._inputs(known, before, training), training=training)
+        context, before, now = self._contexts(batch, known, training)
         log_p = self.frame.log_prob(context, now.events, now.onsets, previous=before.events, training=training)
         terms = {"frame": tf.reduce_sum(log_p, axis=-1)}
         if self.ending and "last" in batch:
             tonic = tf.repeat(known["tonic"][:, None], tf.shape(context)[1], axis=1)
             terms["ending"] = endings.log_prob(self.ending_odds(context, now, tonic, training), batch["last"])
         return terms
+
+    def voice_log_prob(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Log probability of each event given the frames before and the events above it, `(batch, time, voices)`."""
+        context, before, now = self._contexts(batch, batch, training=False)
+        return self.frame.log_prob(context, now.events, now.onsets, previous=before.events)
 
     def attention(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Attention weights `(batch, heads, time, time)`: row = the frame that looks, column = the frame seen."""
@@ -120,8 +125,12 @@ class LSTMAttention(FrameModel):
         Args:
             conditions: `tonic`, `mode`, `timestep` `(batch,)`, and `position` `(batch, time)` of all frames to come.
         """
-        signal = self.conditions(conditions)
-        return {"core": self.core.initial_state(tf.shape(signal)[0]), "signal": signal, "time": tf.zeros((), tf.int32)}
+        known = {name: conditions[name] for name in UNKNOWN}
+        return {
+            "core": self.core.initial_state(tf.shape(known["tonic"])[0]),
+            "known": known,
+            "time": tf.zeros((), tf.int32),
+        }
 
     def step(self, state: dict, features: tf.Tensor) -> tuple[tf.Tensor, dict]:
         """Take in the last frame's features `(batch, feature_size)`; what is known before the next one is written.
@@ -129,9 +138,22 @@ class LSTMAttention(FrameModel):
         Returns:
             `(context, state)`, context `(batch, hidden)`.
         """
-        inputs = tf.concat([tf.cast(features, self.compute_dtype), state["signal"][:, state["time"]]], -1)
+        time, known = state["time"], state["known"]
+        signal = self.conditions({**known, "position": known["position"][:, time, None]})[:, 0]
+        inputs = tf.concat([tf.cast(features, self.compute_dtype), signal], -1)
         context, core = self.core.step(inputs, state["core"])
-        return context, {"core": core, "signal": state["signal"], "time": state["time"] + 1}
+        return context, {"core": core, "known": known, "time": time + 1}
+
+    def select(self, state: dict, rows: tf.Tensor) -> dict:
+        """The state of some rows of the batch, int32 `(rows,)`, each as often as it is named."""
+        known = {name: tf.gather(x, rows) for name, x in state["known"].items()}
+        return {**state, "core": self.core.select(state["core"], rows), "known": known}
+
+    def _contexts(self, batch, known, training):
+        """The context of each frame of a batch, the frame before it and the frame."""
+        sounding = self.frame.read(batch)
+        before, now = _frames(sounding, None, -1), _frames(sounding, 1, None)
+        return self.core(self._inputs(known, before, training), training=training), before, now
 
     def _inputs(self, known, before, training):
         """What the core reads: features of the frame before, conditions of the frame to come."""

@@ -88,6 +88,24 @@ class Score:
         object.__setattr__(self, "notes", notes[order])
         object.__setattr__(self, "end", max(int(self.end), int(notes["end"].max(initial=0))))
 
+    def finer(self, factor: int) -> Score:
+        """The same score with `factor` times as many ticks to a quarter."""
+        notes = self.notes.copy()
+        notes["start"] *= factor
+        notes["end"] *= factor
+        later = {
+            name: tuple(dataclasses.replace(sign, tick=sign.tick * factor) for sign in getattr(self, name))
+            for name in ("meters", "keys", "tempos")
+        }
+        return dataclasses.replace(
+            self,
+            notes=notes,
+            ticks_per_quarter=self.ticks_per_quarter * factor,
+            end=self.end * factor,
+            upbeat=self.upbeat * factor,
+            **later,
+        )
+
     def transpose(self, semitones: int) -> Score:
         """The same score with every note and key moved by `semitones`.
 

@@ -16,6 +16,11 @@ REST = KEYS
 SATB = ("Soprano", "Alto", "Tenor", "Bass")
 
 
+def names(count: int) -> tuple[str, ...]:
+    """What so many voices are called: `SATB`, or by number where they are not four."""
+    return SATB if count == len(SATB) else tuple(f"Voice {k + 1}" for k in range(count))
+
+
 def from_score(score: Score, timestep: Fraction) -> tuple[np.ndarray, np.ndarray]:
     """Samples each part of a score at the beginning of every timestep, as `pianoroll.from_score` does.
 
@@ -80,16 +85,8 @@ def to_score(
     """
     voices = np.asarray(voices)
     _check(voices, onsets, parts)
-    sounding = voices != REST
-    begins = sounding.copy()
-    begins[1:] &= voices[1:] != voices[:-1]
-    if onsets is not None:
-        begins |= onsets
-    part, first, stop = runs(sounding, begins)
     step, ticks_per_quarter = ticks(positive(timestep))
-    notes = np.zeros(len(part), NOTE)
-    notes["start"], notes["end"] = first * step, stop * step
-    notes["pitch"], notes["part"] = voices[first, part] + LOWEST, part
+    notes = to_notes(voices, onsets, step)
     return Score(
         notes,
         ticks_per_quarter,
@@ -101,6 +98,20 @@ def to_score(
         upbeat=upbeat,
         title=title,
     )
+
+
+def to_notes(voices: np.ndarray, onsets: np.ndarray | None, step: int) -> np.ndarray:
+    """The notes of `to_score`, dtype `NOTE`, for frames of `step` ticks; the part of each is its column."""
+    sounding = voices != REST
+    begins = sounding.copy()
+    begins[1:] &= voices[1:] != voices[:-1]
+    if onsets is not None:
+        begins |= onsets
+    part, first, stop = runs(sounding, begins)
+    notes = np.zeros(len(part), NOTE)
+    notes["start"], notes["end"] = first * step, stop * step
+    notes["pitch"], notes["part"] = voices[first, part] + LOWEST, part
+    return notes
 
 
 def to_frames(voices: np.ndarray) -> np.ndarray:

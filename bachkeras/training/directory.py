@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import keras
 import bachkeras.models  # noqa: F401 - Keras must know the classes of a saved model.
 from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
-from bachkeras.training import checkpoint, samples
+from bachkeras.training import checkpoint, settings
 from bachkeras.training.config import Config, from_dict
 
 FORMAT = 1
@@ -23,17 +24,19 @@ PACKAGES = ("bachkeras", "tensorflow", "keras", "tensorflow-datasets", "numpy")
 
 
 def load(path: str | os.PathLike) -> keras.Model:
-    """The model of a run directory.
+    """The model of a run directory; its `card` is what `card` says of the run.
 
     Raises:
         ValueError: if the directory is no run, or one of another format, or holds no model yet.
     """
-    card(path)
+    content = card(path)
     check_model(path)
     try:
-        return keras.saving.load_model(Path(path) / "model.keras")
+        model = keras.saving.load_model(Path(path) / "model.keras")
     except Exception as error:  # Keras passes on whatever unzipping and rebuilding raise.
         raise ValueError(f"The run's model.keras cannot be read: {error} Received: {str(path)!r}") from error
+    model.card = MappingProxyType(content)  # Not a dict, which Keras would save with the model.
+    return model
 
 
 def check_model(path: str | os.PathLike) -> None:
@@ -61,7 +64,7 @@ def card(path: str | os.PathLike) -> dict[str, Any]:
         found = content["format"]
         if found == FORMAT:
             from_dict(content["config"])
-            samples.known_settings(content)
+            settings.known(content)
             for name in ("model", "seed", "sounding_shift"):
                 content[name]
             own, _ = content["data"]["name"], content["data"]["version"]
@@ -87,7 +90,7 @@ def describe(model_name: str, config: Config, corpus: Corpus, seed: int) -> dict
         "sounding_shift": corpus.sounding_shift,
         "mean_length": corpus.frames / len(corpus),  # In frames.
         # What the corpus' pieces are like, so that new ones can be: setting, number of pieces.
-        "settings": [[setting._asdict(), count] for setting, count in samples.settings(corpus)],
+        "settings": [[setting._asdict(), count] for setting, count in settings.of_corpus(corpus)],
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 

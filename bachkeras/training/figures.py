@@ -14,7 +14,7 @@ from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import collapse, endings, likelihood, parts, rows
 from bachkeras.evaluation.comparison import Comparison, add_nats
 from bachkeras.evaluation.rows import Row
-from bachkeras.training import samples
+from bachkeras.training import samples, settings
 
 
 def evaluate(
@@ -53,10 +53,10 @@ def evaluate(
         row.remark(["train_minutes"], "the training is not finished")
     _add_likelihood(row, model, test, objection)
     beside = comparison.beside(count)
-    settings = samples.draw_beside(
-        samples.settings(comparison.corpora["train"]), [parts.timestep(piece) for piece in beside], seed
+    drawn = settings.draw_beside(
+        settings.of_corpus(comparison.corpora["train"]), [parts.timestep(piece) for piece in beside], seed
     )
-    pieces = samples.compose(model, settings, [len(piece["pianoroll"]) for piece in beside], seed=seed)
+    pieces = samples.compose(model, drawn, [len(piece["pianoroll"]) for piece in beside], seed=seed)
     comparison.add_samples(row, pieces)
     row.leave_out(["floors"], "they are the real pieces'")
     others = [other for other in card["trained_on"] if other != test.name]
@@ -122,9 +122,9 @@ def _add_endings(row: Row, model: keras.Model, card: Mapping[str, Any], corpus: 
         reason = f"it ends pieces like those of {own}" if model.ending else "the model ends no piece"
         row.leave_out(rows.ENDINGS, reason)
         return
-    settings = samples.draw(samples.known_settings(card), count, seed)
-    longest = samples.longest(card)
-    pieces = samples.compose(model, settings, [longest] * count, until_end=True, seed=seed)
+    drawn = settings.draw(settings.known(card), count, seed)
+    longest = settings.longest(card)
+    pieces = samples.compose(model, drawn, [longest] * count, until_end=True, seed=seed)
     ended = [piece for piece in pieces if len(piece["pianoroll"]) < longest]
     row.add({"cut_share": 1 - len(ended) / count}, "not known")
     row.add(endings.figures(ended), "the model ended no piece whose tonic is known")

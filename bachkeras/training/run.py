@@ -20,6 +20,7 @@ from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import likelihood, tables
 from bachkeras.evaluation.comparison import Comparison
+from bachkeras.music import saving
 from bachkeras.training import callbacks, checkpoint, directory, figures, interrupt, samples
 from bachkeras.training.checkpoint import Progress
 from bachkeras.training.config import Config, Training, from_dict
@@ -138,7 +139,7 @@ def _go_on(out: Path, model: keras.Model, progress: Progress, corpora: dict[str,
         print(tables.table(rows))
         if not (out / "samples").exists():
             with files.whole(out / "samples") as folder:
-                samples.write(model, content, folder, count=4, length=None if model.ending else 64, seed=seed)
+                saving.write(folder, samples.scores(model, content, count=4, seed=seed))
         print(f"New music: {', '.join(str(path) for path in sorted((out / 'samples').glob('*.mid')))}")
         (out / checkpoint.NAME).unlink()
 

@@ -41,15 +41,18 @@ class Draw(NamedTuple):
     Attributes:
         events: int32 `(..., voices)`.
         onsets: bool `(..., voices)`, or None where onsets are not modelled.
-        log_q: float32 `(...)`, log probability with which the free events, and all onsets, were drawn (temperature and
-            top_p applied).
-        log_given: float32 `(...)`, log probability of the given events under the model itself (temperature 1).
+        log_q: float32 `(...)`, log probability with which the free events, and the onsets not given, were drawn
+            (temperature and top_p applied).
+        log_given: float32 `(...)`, log probability of what was given under the model itself (temperature 1).
+        log_prefix: float32 `(...)`, its part that does not depend on what was drawn: that of the given events before
+            the first free one.
     """
 
     events: tf.Tensor
     onsets: tf.Tensor | None
     log_q: tf.Tensor
     log_given: tf.Tensor
+    log_prefix: tf.Tensor
 
 
 class FrameDistribution(keras.layers.Layer, abc.ABC):
@@ -160,6 +163,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         *,
         previous: tf.Tensor | None = None,
         given: tf.Tensor | None = None,
+        given_onsets: tf.Tensor | None = None,
         temperature: tf.Tensor | float = 1.0,
         top_p: tf.Tensor | float = 1.0,
         seed: tf.Tensor,
@@ -170,6 +174,8 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
             context: `(..., C)`.
             previous: see `log_prob`.
             given: int32 `(..., voices)`, events to keep, `FREE` (-1) = draw; any of them when labelled, else a prefix.
+            given_onsets: bool `(..., voices)`, whether the given events are struck, where that is modelled; None: draw
+                it. A given event that did not sound in the frame before is struck, whatever it says.
             temperature: divides the logits of each head; above 0.
             top_p: each head draws from its most probable events that together reach this probability, in (0, 1].
             seed: int32 `(2,)`, as `tf.random.stateless_*` take it. Same seed, same frame.

@@ -191,34 +191,44 @@ class ChainedVoices(FrameDistribution):
         self._chain(context, previous, choose, strike, training)
         return tf.stack(log_p, -1)
 
-    def sample(self, context, *, previous=None, given=None, temperature=1.0, top_p=1.0, seed):
-        """See `FrameDistribution.sample`. The onsets of given notes are drawn."""
+    def sample(self, context, *, previous=None, given=None, given_onsets=None, temperature=1.0, top_p=1.0, seed):
+        """See `FrameDistribution.sample`."""
         shape = tf.shape(context)[:-1]
         if given is None:
             given = tf.fill(tf.concat([shape, [self.voices]], 0), FREE)
         self.check_given(given)
         noise, coins = self._noise(shape, seed)
+        free = given == FREE
         events, onsets, log_q, log_given = [], [], [], []
 
-        def choose(k, logits):
+        def emit(k, logits, noise, told, is_told):
+            """One of the classes of `logits`: `told` where `is_told`, else drawn."""
             drawn_from = temper(logits, temperature, top_p)
-            free = given[..., k] == FREE
-            event = tf.where(free, tf.argmax(drawn_from + noise[..., k, :], -1, tf.int32), given[..., k])
-            log_q.append(tf.where(free, _at(drawn_from, event), 0.0))
-            log_given.append(tf.where(free, 0.0, _at(tf.nn.log_softmax(logits), event)))
-            events.append(event)
-            return tf.one_hot(event, EVENTS)
+            chosen = tf.where(is_told, told, tf.argmax(drawn_from + noise[..., k, :], -1, tf.int32))
+            log_q.append(tf.where(is_told, 0.0, _at(drawn_from, chosen)))
+            log_given.append((k, tf.where(is_told, _at(tf.nn.log_softmax(logits), chosen), 0.0)))
+            return chosen
+
+        def choose(k, logits):
+            events.append(emit(k, logits, noise, given[..., k], ~free[..., k]))
+            return tf.one_hot(events[-1], EVENTS)
 
         def strike(k, logits):
-            drawn_from = temper(logits, temperature, top_p)
-            struck = tf.argmax(drawn_from + coins[..., k, :], -1, tf.int32)
-            log_q.append(_at(drawn_from, struck))
-            onsets.append(struck > 0)
+            if given_onsets is None:
+                told, is_told = 0, tf.zeros_like(free[..., k])
+            else:
+                # What cannot be held is struck, and what rests is not: of the two logits one is forbidden then.
+                sure = tf.reduce_min(logits, -1) <= FORBIDDEN / 2
+                told = tf.where(sure, tf.argmax(logits, -1, tf.int32), tf.cast(given_onsets[..., k], tf.int32))
+                is_told = ~free[..., k]
+            onsets.append(emit(k, logits, coins, told, is_told) > 0)
             return onsets[-1]
 
         self._chain(context, previous, choose, strike)
         struck = tf.stack(onsets, -1) if self.onsets else None
-        return Draw(tf.stack(events, -1), struck, tf.add_n(log_q), tf.add_n(log_given))
+        leading = tf.math.cumprod(tf.cast(~free, tf.float32), -1)
+        prefix = tf.add_n([leading[..., k] * log_p for k, log_p in log_given])
+        return Draw(tf.stack(events, -1), struck, tf.add_n(log_q), tf.add_n([x for _, x in log_given]), prefix)
 
     def relaxed(self, context, *, previous=None, temperature=1.0, seed):
         """See `FrameDistribution.relaxed`. Whether a note is struck is drawn, but no gradient passes through it."""

@@ -60,7 +60,7 @@ class IndependentNotes(FrameDistribution):
         log_p = self(context, training=training)
         return tf.where(self.pianoroll(events) > 0.5, log_p[..., 1], log_p[..., 0])
 
-    def sample(self, context, *, previous=None, given=None, temperature=1.0, top_p=1.0, seed):
+    def sample(self, context, *, previous=None, given=None, given_onsets=None, temperature=1.0, top_p=1.0, seed):
         """See `FrameDistribution.sample`. A given prefix settles every key from its last note up."""
         log_p = self(context)
         if given is None:
@@ -74,12 +74,9 @@ class IndependentNotes(FrameDistribution):
         sounds = tf.where(settled, multi_hot(tf.where(given == FREE, END, given)) > 0.5, drawn)
         log_q = tf.where(sounds, drawn_from[..., 1], drawn_from[..., 0])
         log_given = tf.where(sounds, log_p[..., 1], log_p[..., 0])
-        return Draw(
-            top_notes(sounds, self.voices)[0],
-            None,
-            tf.reduce_sum(tf.where(settled, 0.0, log_q), -1),
-            tf.reduce_sum(tf.where(settled, log_given, 0.0), -1),
-        )
+        log_q = tf.reduce_sum(tf.where(settled, 0.0, log_q), -1)
+        log_given = tf.reduce_sum(tf.where(settled, log_given, 0.0), -1)
+        return Draw(top_notes(sounds, self.voices)[0], None, log_q, log_given, log_given)
 
     def relaxed(self, context, *, previous=None, temperature=1.0, seed):
         """See `FrameDistribution.relaxed`: the binary case (Maddison, Mnih and Teh 2017, the binary Concrete)."""

@@ -1,0 +1,52 @@
+"""Saving: scores as the numbered files of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bachkeras import _files as files
+from bachkeras.music import audio, midi, musicxml, render
+from bachkeras.music.score import Score
+
+
+def check(folder: Path) -> None:
+    """Refuse a folder that holds numbered MIDI files already.
+
+    Raises:
+        ValueError: if it does, or is no folder.
+    """
+    files.check_folder(folder)
+    if any(folder.glob("[0-9][0-9][0-9].mid")):
+        raise ValueError(f"There is music already: choose another folder. Received: out={str(folder)!r}")
+
+
+def write(
+    folder: Path, scores: Sequence[Score], *, program: int = 0, as_musicxml: bool = False, as_wav: bool = False
+) -> list[Path]:
+    """Write scores as 001.mid and its picture 001.png, 002.mid ...
+
+    Args:
+        folder: it is made where it is not there.
+        scores: what to write.
+        program: General MIDI instrument, see `midi.write`.
+        as_musicxml: write 001.musicxml ... too.
+        as_wav: write 001.wav ... too, see `audio.write`.
+
+    Returns:
+        The MIDI files.
+
+    Raises:
+        ValueError: see `check`; or if a format cannot hold a score.
+    """
+    check(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{i:03}.mid" for i in range(1, len(scores) + 1)]
+    for path, score in zip(paths, scores, strict=True):
+        midi.write(path, score, program)
+        render.picture(path.with_suffix(".png"), score)
+        if as_musicxml:
+            musicxml.write(path.with_suffix(".musicxml"), score)
+        if as_wav:
+            audio.write(path.with_suffix(".wav"), score, program)
+    return paths

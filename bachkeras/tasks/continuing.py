@@ -1,0 +1,136 @@
+"""Continuing: what comes after a piece."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+
+from bachkeras.models.base import FrameModel
+from bachkeras.music import separation, voices
+from bachkeras.music.pianoroll import KEYS
+from bachkeras.music.score import NOTE, Key, Score
+from bachkeras.tasks import hearing
+from bachkeras.tasks.hearing import Grid
+from bachkeras.training import samples
+
+
+def continue_(
+    primer: str | os.PathLike | Score,
+    model: str | os.PathLike | FrameModel,
+    *,
+    count: int = 1,
+    length: int | str | None = None,
+    keep_primer: bool = False,
+    key: str | None = None,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int | None = None,
+) -> list[Score]:
+    """Let a model continue a piece, after its last note.
+
+    Args:
+        primer: a score, or a file: MIDI, MusicXML or ABC; `separation.separate` says which voice sings which note.
+        model: a run directory, or what `bachkeras.load` made of one.
+        count: number of continuations.
+        length: new frames, see `compose`.
+        keep_primer: put the primer before the new music; its notes stay as they are, but a note that the model holds on
+            lasts longer.
+        key: such as "D minor"; None: the model is not told.
+        temperature: see `compose`.
+        top_p: see `compose`.
+        seed: see `compose`.
+
+    Raises:
+        ValueError: if the model cannot, or an argument is out of its range.
+    """
+    performer = hearing.player(model)
+    card, frame, sign = performer.card, performer.frame, hearing.key(key)
+    grid = Grid.over(hearing.score(primer), card)
+    most, until_end = samples.frames(performer, card, length)
+    voice = separation.separate(grid.score, frame.voices)
+    events, onsets = grid.columns(grid.score.notes, voice, frame.voices)
+    heard = {"pianoroll": voices.to_frames(events), "onsets": voices.to_frames(np.where(onsets, events, voices.REST))}
+    if frame.labelled:
+        heard = {"voices": events, "voice_onsets": onsets}
+    music = performer.generate(
+        count,
+        most,
+        until_end=until_end,
+        primer=heard,
+        conditions=grid.conditions(sign, grid.end + most),
+        temperature=temperature,
+        top_p=top_p,
+        seed=hearing.seed(seed),
+    )
+    lengths = music.pop("lengths", np.full(count, most))
+    written = samples.as_in_a_corpus(frame, music)
+    found = []
+    for i, frames in enumerate(lengths.tolist()):
+        new = _columns({name: array[i, :frames] for name, array in written.items()})
+        if keep_primer:
+            home = hearing.home(grid.score.notes["part"], voice, frame.voices) if frame.labelled else None
+            found.append(_joined(grid, _columns(heard), new, home, sign))
+        else:
+            found.append(_alone(grid, *new, sign, labelled=frame.labelled))
+    return found
+
+
+def _columns(music: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Frames as in a corpus as columns, events and onsets: of the labelled voices, or of the 88 keys."""
+    if "voices" in music:
+        return music["voices"], music.get("voice_onsets")
+    return np.where(music["pianoroll"], np.arange(KEYS), voices.REST), music.get("onsets")
+
+
+def _joined(grid: Grid, heard, new, home: np.ndarray | None, key: Key | None) -> Score:
+    """The primer and what comes after it, each voice in its part.
+
+    Args:
+        grid: over the primer.
+        heard: events and onsets of the primer, `(time, columns)`.
+        new: those of what comes after it.
+        home: the part of each column; None: all in the part that has most notes.
+        key: of the new music.
+    """
+    score, seam = grid.score, grid.end * grid.step
+    notes, added = score.notes.copy(), grid.notes(*new, grid.end)
+    held = new[0][0] == heard[0][-1]
+    if new[1] is not None:
+        held &= ~new[1][0]
+    parts = np.full(new[0].shape[1], np.bincount(notes["part"]).argmax()) if home is None else home
+    goes_on = (added["start"] == seam) & held[added["part"]]
+    for note in added[goes_on]:
+        same = np.flatnonzero(notes["pitch"] == note["pitch"])
+        last = same[np.argmax(notes["end"][same])]
+        notes["end"][last] = note["end"]
+    added["part"] = parts[added["part"]]
+    keys = score.keys or (() if key is None else (key,))
+    return dataclasses.replace(score, notes=np.concatenate([notes, added[~goes_on]]).astype(NOTE), keys=keys)
+
+
+def _alone(grid: Grid, events: np.ndarray, onsets: np.ndarray | None, key: Key | None, *, labelled: bool) -> Score:
+    """What comes after the primer as a piece of its own, in the metre, key and tempo that hold there."""
+    score, seam = grid.score, grid.end * grid.step
+    notes = grid.notes(events, onsets, 0)
+    notes["part"] *= labelled
+    meters, keys, tempos = (_in_force(signs, seam) for signs in (score.meters, score.keys, score.tempos))
+    (place,) = grid.conditions(None, grid.end + 1)["position"][-1:]
+    bar = meters[0].quarters * score.ticks_per_quarter if meters else 0
+    return Score(
+        notes,
+        score.ticks_per_quarter,
+        end=len(events) * grid.step,
+        parts=voices.names(events.shape[1]) if labelled else ("Piano",),
+        meters=meters,
+        keys=keys if key is None else (key,),
+        tempos=tempos,
+        upbeat=int(bar - place * grid.step) if place > 0 else 0,
+        title=score.title,
+    )
+
+
+def _in_force(signs: tuple, tick: int) -> tuple:
+    """The last of some meters, keys or tempos that began by a tick, from the beginning on."""
+    return tuple(dataclasses.replace(sign, tick=0) for sign in [sign for sign in signs if sign.tick <= tick][-1:])

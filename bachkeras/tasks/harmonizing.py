@@ -1,0 +1,126 @@
+"""Harmonising: new lower voices to a melody."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+
+from bachkeras.layers.frame.base import FREE
+from bachkeras.models.base import FrameModel
+from bachkeras.music import melody as melodies
+from bachkeras.music import voices
+from bachkeras.music.pianoroll import KEYS, LOWEST
+from bachkeras.music.score import NOTE, Key, Score
+from bachkeras.tasks import hearing
+from bachkeras.tasks.hearing import Grid
+
+PARTICLES = 64
+"""What measured best within five seconds a chorale."""
+
+SOPRANO = 60, 81
+"""MIDI pitches between which Bach's sopranos sing."""
+
+OCTAVE = 12
+
+
+def harmonize(
+    melody: str | os.PathLike | Score,
+    model: str | os.PathLike | FrameModel,
+    *,
+    count: int = 1,
+    melody_voice: str | int | None = None,
+    key: str | None = None,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    particles: int = PARTICLES,
+    seed: int | None = None,
+) -> list[Score]:
+    """Let a model write the lower voices to a melody.
+
+    The melody's notes are the user's own, to the tick, in a part of their own. The model looks ahead to all of them
+    (`FrameModel.complete`), to the end of the piece too. It hears a melody that is too high or too low for a soprano
+    some octaves away; the new voices move back with it.
+
+    Args:
+        melody: a score, or a file: MIDI, MusicXML or ABC.
+        model: a run directory, or what `bachkeras.load` made of one; it writes labelled voices.
+        count: number of harmonisations.
+        melody_voice: which notes of the score are the melody, see `melody.of`.
+        key: such as "D minor"; None: the model is not told.
+        temperature: see `compose`.
+        top_p: see `compose`.
+        particles: the more, the further the model looks ahead, and the longer it takes.
+        seed: see `compose`.
+
+    Raises:
+        ValueError: if there is no melody to be found, the model cannot, or an argument is out of its range.
+    """
+    performer = hearing.player(model, completes=True)
+    tune = melodies.of(hearing.score(melody), melody_voice)
+    octaves = _octaves(tune.notes, performer.card["sounding_shift"])
+    grid = Grid.over(tune.transpose(OCTAVE * octaves), performer.card)
+    given, onsets = _given(grid, performer.frame.voices)
+    sign = hearing.key(key)
+    music = hearing.complete(
+        performer,
+        given,
+        onsets,
+        ends=True,
+        conditions=grid.conditions(sign, grid.end),
+        count=count,
+        particles=particles,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
+    return [_score(grid, events, struck, octaves, sign) for events, struck in music]
+
+
+def _given(grid: Grid, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The melody as what is given, `(time, voices)`: events, all else free, and onsets.
+
+    A breath of less than a quarter is not heard: the voices of the corpus hardly ever rest.
+    """
+    notes = grid.score.notes.copy()
+    following = notes["start"][1:]
+    breath = following - notes["end"][:-1]
+    notes["end"][:-1] = np.where(breath < grid.score.ticks_per_quarter, following, notes["end"][:-1])
+    events, onsets = grid.columns(notes, np.zeros(len(notes), int), count)
+    events[:, 1:] = FREE
+    return events, onsets
+
+
+def _octaves(notes: np.ndarray, shift: int) -> int:
+    """By how many octaves a melody is moved so that least of it is outside a soprano's range."""
+    low, high = (pitch + shift for pitch in SOPRANO)
+    length = notes["end"] - notes["start"]
+
+    def outside(octaves):
+        pitch = notes["pitch"] + OCTAVE * octaves
+        return int((np.maximum(low - pitch, 0) + np.maximum(pitch - high, 0)) @ length), abs(octaves)
+
+    return min(range(-9, 10), key=outside)
+
+
+def _score(grid: Grid, events: np.ndarray, onsets: np.ndarray | None, octaves: int, key: Key | None) -> Score:
+    """The melody with the voices that the model wrote, back where the melody was."""
+    tune = grid.score
+    added = grid.notes(events, onsets, grid.begin)
+    added = added[added["part"] > 0]
+    added["end"] = np.minimum(added["end"], tune.notes["end"].max())  # The last frame may be longer than the melody.
+    added = added[added["start"] < added["end"]]
+    for part in range(1, events.shape[1]):
+        voice = added["part"] == part
+        added["pitch"][voice] -= OCTAVE * _on_keys(added["pitch"][voice], octaves)
+    notes = np.concatenate([tune.transpose(-OCTAVE * octaves).notes, added]).astype(NOTE)
+    keys = tune.keys or (() if key is None else (key,))
+    return dataclasses.replace(tune, notes=notes, parts=voices.names(events.shape[1]), keys=keys)
+
+
+def _on_keys(pitches: np.ndarray, octaves: int) -> int:
+    """By how many octaves a voice is moved down: as many as the melody, as far as there are keys."""
+    towards = range(octaves, 0, -1 if octaves > 0 else 1)
+    moved = ((n, pitches - OCTAVE * n) for n in towards)
+    return next((n for n, pitch in moved if np.all((pitch >= LOWEST) & (pitch < LOWEST + KEYS))), 0)

@@ -1,0 +1,204 @@
+"""Hearing: a user's score as a model reads it, and what the model adds as notes of that score."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from bachkeras.data.pipeline import timestep_index
+from bachkeras.models.base import FrameModel
+from bachkeras.music import bars, reading, timesteps, voices
+from bachkeras.music.pianoroll import KEYS, LOWEST
+from bachkeras.music.score import Key, Score
+from bachkeras.training import directory, settings
+
+LATE = 4
+"""A note is heard in a frame if it begins no later than this part of it: played notes are late at times."""
+
+
+def player(model: str | os.PathLike | FrameModel, completes: bool = False) -> FrameModel:
+    """A model that knows the card of its run.
+
+    Args:
+        model: a run directory, or what `bachkeras.load` made of one.
+        completes: whether it has to write some voices around others.
+
+    Raises:
+        ValueError: if it is neither, or cannot.
+    """
+    performer = directory.load(model) if isinstance(model, str | os.PathLike) else model
+    if not hasattr(performer, "card"):
+        raise ValueError(f"Give a run directory, or a model that bachkeras.load has loaded. Received: model={model}")
+    if completes and not (performer.can_complete and performer.frame.labelled):
+        raise ValueError(
+            "This needs a model of labelled voices that looks ahead, such as lstm-attention's configurations default "
+            f"and chorales. Received: model={performer.card['model']!r} on {performer.card['data']['name']!r}"
+        )
+    return performer
+
+
+def seed(number: int | None) -> int:
+    """The seed, or a new one."""
+    return secrets.randbits(31) if number is None else number
+
+
+def score(piece: str | os.PathLike | Score) -> Score:
+    """A user's score, read where it is a file.
+
+    Raises:
+        ValueError: if it cannot be read, or holds no notes.
+    """
+    read = piece if isinstance(piece, Score) else reading.read(piece)
+    if not len(read.notes):
+        raise ValueError(f"There are no notes. Received: {str(piece) if read is not piece else 'an empty score'!r}")
+    return read
+
+
+def key(text: str | None) -> Key | None:
+    """The key of a name, such as "D minor"; None for None."""
+    return None if text is None else Key(0, *settings.parse_key(text))
+
+
+def complete(
+    performer: FrameModel,
+    given: np.ndarray,
+    onsets: np.ndarray,
+    *,
+    count: int,
+    seed: int | None,
+    **arguments,
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """What the model writes around given events, `count` times, one after another: each takes all the memory it gets.
+
+    Args:
+        performer: a `player`.
+        given: `(time, voices)`, see `FrameModel.complete`; so are `onsets` and the other arguments.
+        onsets: see `given`.
+        count: at least 1.
+        seed: of all of them.
+        **arguments: see `given`.
+
+    Yields:
+        Events and onsets `(time, voices)`; None for onsets that are not modelled.
+    """
+    if count < 1:
+        raise ValueError(f"There is at least one piece to write. Received: count={count}")
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        number = int(random.integers(2**31))
+        music = performer.complete(given[None], given_onsets=onsets[None], seed=number, **arguments)
+        yield music["events"][0], music["onsets"][0] if "onsets" in music else None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """The frames of a model over a user's score: frame t begins `t * step` ticks after the score does.
+
+    Attributes:
+        score: the user's, with as many ticks to a quarter as make a timestep whole ticks.
+        card: the config.json of the model's run.
+        timestep: length of a frame in quarter lengths.
+        begin: the frame in which the first note begins.
+        end: the frame after the last note's last one.
+    """
+
+    score: Score
+    card: Mapping[str, Any]
+    timestep: Fraction
+    begin: int
+    end: int
+
+    @classmethod
+    def over(cls, score: Score, card: Mapping[str, Any]) -> Grid:
+        """The grid of a timestep that the model knows, the nearest to the score's most common note duration."""
+        known = sorted({setting.timestep for setting, _ in settings.known(card)})
+        timestep = known[0]
+        if len(known) > 1:
+            common = timesteps.most_common(score)
+            timestep = min(known, key=lambda step: max(step / common, common / step))
+        score = score.finer((timestep * score.ticks_per_quarter).denominator)
+        first, stop = _frames(score.notes, int(timestep * score.ticks_per_quarter))
+        begin = int(first.min())
+        return cls(score, card, timestep, begin, max(int(stop.max()), begin + 1))
+
+    @property
+    def step(self) -> int:
+        """Ticks of a frame."""
+        return int(self.timestep * self.score.ticks_per_quarter)
+
+    @property
+    def shift(self) -> int:
+        """Semitones from where the model reads and writes notes to where they sound."""
+        return self.card["sounding_shift"]
+
+    def columns(self, notes: np.ndarray, voice: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Notes as labelled voices from `begin` to `end`, int32 and bool `(time, count)`: events and onsets.
+
+        A note that begins while another one of its voice sounds ends it. What is not on the 88 keys is left out.
+
+        Args:
+            notes: dtype `NOTE`, sorted by start.
+            voice: int `(notes,)`, -1: leave the note out.
+            count: number of voices.
+        """
+        key = notes["pitch"] - self.shift - LOWEST
+        first, stop = _frames(notes, self.step)
+        events = np.full((self.end, count), voices.REST, np.int32)
+        onsets = np.zeros(events.shape, bool)
+        for i in np.flatnonzero((voice >= 0) & (first < stop) & (key >= 0) & (key < KEYS)):
+            events[first[i] :, voice[i]] = voices.REST
+            events[first[i] : stop[i], voice[i]] = key[i]
+            onsets[first[i], voice[i]] = True
+        return events[self.begin :], onsets[self.begin :]
+
+    def notes(self, events: np.ndarray, onsets: np.ndarray | None, first: int) -> np.ndarray:
+        """The inverse of `columns` for frames from `first` on, dtype `NOTE`; the part of each is its voice."""
+        notes = voices.to_notes(events, onsets, self.step)
+        notes["pitch"] += self.shift
+        notes["start"] += first * self.step
+        notes["end"] += first * self.step
+        return notes
+
+    def conditions(self, key: Key | None, stop: int) -> dict[str, Any]:
+        """What the model is told of the frames from `begin` to `stop`, see `FrameModel.generate`.
+
+        Args:
+            key: as it sounds; None: unknown.
+            stop: exclusive; after the score's end its bars go on.
+
+        Raises:
+            ValueError: if the model was trained in no such key.
+        """
+        told = {
+            "timestep": timestep_index(self.timestep),
+            "position": bars.positions(self.score, self.timestep, stop)[self.begin :],
+        }
+        if key is not None:
+            known = settings.in_key(settings.known(self.card)[0][0], (key.tonic, key.mode), self.card)
+            told |= {"tonic": known.tonic, "mode": known.mode}
+        return told
+
+
+def _frames(notes: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """The frames in which notes sound, int64 `(notes,)` each: the first, and the one after the last."""
+    late = step // LATE
+    first, stop = (-(-np.maximum(notes[name] - late, 0) // step) for name in ("start", "end"))
+    return first, stop
+
+
+def home(part: np.ndarray, voice: np.ndarray, columns: int) -> np.ndarray:
+    """The part in which each voice has most of its notes, int `(columns,)`; a voice without notes is at home with all.
+
+    Args:
+        part: of each note.
+        voice: of each note, -1 none.
+        columns: number of voices.
+    """
+    most = np.bincount(part).argmax()
+    return np.array([np.bincount(part[voice == k]).argmax() if (voice == k).any() else most for k in range(columns)])

@@ -1,0 +1,112 @@
+"""Inpainting: some bars of a piece written anew, all else as it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from bachkeras.layers.frame.base import FREE
+from bachkeras.models.base import FrameModel
+from bachkeras.music import bars as bar_lines
+from bachkeras.music import separation
+from bachkeras.music.score import NOTE, Score
+from bachkeras.music.voices import REST, names
+from bachkeras.tasks import hearing
+from bachkeras.tasks.hearing import Grid
+
+PARTICLES = 128
+"""Twice as many as for a melody: a passage is short, and has to meet all voices where it ends."""
+
+AHEAD = 32
+"""Frames after the passage that it has to fit to: two bars of sixteenths."""
+
+
+def inpaint(
+    piece: str | os.PathLike | Score,
+    bars: tuple[int, int] | str,
+    model: str | os.PathLike | FrameModel,
+    *,
+    voices: Sequence[str] | None = None,
+    count: int = 1,
+    key: str | None = None,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    particles: int = PARTICLES,
+    seed: int | None = None,
+) -> list[Score]:
+    """Let a model write some bars anew, in all voices or in some.
+
+    Notes of these voices that lie inside the bars are replaced. All others stay as they are, to the tick, those too
+    that are tied over the passage's bar lines. What is written fits what comes before and after
+    (`FrameModel.complete`).
+
+    Args:
+        piece: a score, or a file: MIDI, MusicXML or ABC; `separation.separate` says which voice sings which note.
+        bars: numbers of the first and the last bar, (5, 8) or "5-8"; an upbeat is bar 0.
+        model: a run directory, or what `bachkeras.load` made of one; it writes labelled voices.
+        voices: names of those to write, such as ["alto", "tenor"]; None: all.
+        count: number of versions.
+        key: such as "D minor"; None: the model is not told.
+        temperature: see `compose`.
+        top_p: see `compose`.
+        particles: see `harmonize`.
+        seed: see `compose`.
+
+    Raises:
+        ValueError: if the piece has no such bars or there is nothing to be written in them, the model cannot, or an
+            argument is out of its range.
+    """
+    performer = hearing.player(model, completes=True)
+    columns = performer.frame.voices
+    chosen = _chosen(voices, columns)
+    grid = Grid.over(hearing.score(piece), performer.card)
+    start, end = bar_lines.span(grid.score, *(bar_lines.parse(bars) if isinstance(bars, str) else bars))
+    notes = grid.score.notes
+    voice = separation.separate(grid.score, columns)
+    inside = (notes["start"] >= start) & (notes["end"] <= end)
+    # Where every voice is written, a note that none of them could sing is in the way.
+    removed = inside & (np.isin(voice, chosen) | ((voice < 0) & (len(chosen) == columns)))
+    events, onsets = grid.columns(notes, voice, columns)
+    kept, _ = grid.columns(notes, np.where(removed, -1, voice), columns)
+    first, stop = (min(max(-(-tick // grid.step) - grid.begin, 0), len(events)) for tick in (start, end))
+    free = np.zeros(events.shape, bool)
+    free[first:stop, chosen] = kept[first:stop, chosen] == REST
+    if not free.any():
+        raise ValueError(f"There is nothing to write: notes sound on through these bars. Received: bars={bars!r}")
+    heard = min(stop + AHEAD, len(events))
+    music = hearing.complete(
+        performer,
+        np.where(free, FREE, events)[first:heard],
+        onsets[first:heard],
+        primer={"voices": events[:first], "voice_onsets": onsets[:first]},
+        ends=heard == len(events),
+        conditions=grid.conditions(hearing.key(key), grid.begin + heard),
+        count=count,
+        particles=particles,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
+    home = hearing.home(notes["part"], voice, columns)
+    versions = []
+    for written, struck in music:
+        written = np.where(free[first:heard], written, REST)
+        struck = None if struck is None else struck & free[first:heard]
+        added = grid.notes(written, struck, grid.begin + first)
+        added["start"], added["end"] = np.maximum(added["start"], start), np.minimum(added["end"], end)
+        added = added[added["start"] < added["end"]]
+        added["part"] = home[added["part"]]
+        versions.append(dataclasses.replace(grid.score, notes=np.concatenate([notes[~removed], added]).astype(NOTE)))
+    return versions
+
+
+def _chosen(voices: Sequence[str] | None, columns: int) -> list[int]:
+    """The columns of named voices."""
+    known = [name.casefold() for name in names(columns)]
+    wanted = known if voices is None else [name.strip().casefold() for name in voices]
+    if not wanted or any(name not in known for name in wanted):
+        raise ValueError(f"The voices are {', '.join(known)}. Received: voices={','.join(wanted)!r}")
+    return sorted({known.index(name) for name in wanted})
