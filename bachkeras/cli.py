@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--temperature", type=float, default=1.0, metavar="X", help="above 1 bolder, below safer (1)")
     generate.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the likeliest P (1)")
     generate.add_argument("--seed", type=_seed, metavar="S", help="the same seed gives the same music")
-    generate.add_argument("--key", metavar="K", help='such as "D minor"; else one of the corpus, or that of the file')
+    generate.add_argument("--key", metavar="K", help='such as "D minor"; else a key of the corpus, none for a file')
     what = generate.add_mutually_exclusive_group()
     what.add_argument("--primer", type=Path, metavar="FILE", help="continue this piece: MIDI, MusicXML or ABC")
     what.add_argument("--melody", type=Path, metavar="FILE", help="harmonise this melody")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from typing import NamedTuple
 
 import numpy as np
 
@@ -73,33 +74,40 @@ def continue_(
             home = hearing.home(grid.score.notes["part"], voice, frame.voices) if frame.labelled else None
             found.append(_joined(grid, _columns(heard), new, home, sign))
         else:
-            found.append(_alone(grid, *new, sign, labelled=frame.labelled))
+            found.append(_alone(grid, new, sign, frame.labelled))
     return found
 
 
-def _columns(music: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Frames as in a corpus as columns, events and onsets: of the labelled voices, or of the 88 keys."""
+class Columns(NamedTuple):
+    """Frames as columns, of the labelled voices or of the 88 keys: events and onsets `(time, columns)`."""
+
+    events: np.ndarray
+    onsets: np.ndarray | None
+
+
+def _columns(music: dict[str, np.ndarray]) -> Columns:
+    """The columns of frames as a corpus has them."""
     if "voices" in music:
-        return music["voices"], music.get("voice_onsets")
-    return np.where(music["pianoroll"], np.arange(KEYS), voices.REST), music.get("onsets")
+        return Columns(music["voices"], music.get("voice_onsets"))
+    return Columns(np.where(music["pianoroll"], np.arange(KEYS), voices.REST), music.get("onsets"))
 
 
-def _joined(grid: Grid, heard, new, home: np.ndarray | None, key: Key | None) -> Score:
+def _joined(grid: Grid, heard: Columns, new: Columns, home: np.ndarray | None, key: Key | None) -> Score:
     """The primer and what comes after it, each voice in its part.
 
     Args:
         grid: over the primer.
-        heard: events and onsets of the primer, `(time, columns)`.
-        new: those of what comes after it.
+        heard: the primer.
+        new: what comes after it.
         home: the part of each column; None: all in the part that has most notes.
         key: of the new music.
     """
     score, seam = grid.score, grid.end * grid.step
     notes, added = score.notes.copy(), grid.notes(*new, grid.end)
-    held = new[0][0] == heard[0][-1]
-    if new[1] is not None:
-        held &= ~new[1][0]
-    parts = np.full(new[0].shape[1], np.bincount(notes["part"]).argmax()) if home is None else home
+    held = new.events[0] == heard.events[-1]
+    if new.onsets is not None:
+        held &= ~new.onsets[0]
+    parts = np.full(new.events.shape[1], np.bincount(notes["part"]).argmax()) if home is None else home
     goes_on = (added["start"] == seam) & held[added["part"]]
     for note in added[goes_on]:
         same = np.flatnonzero(notes["pitch"] == note["pitch"])
@@ -110,10 +118,10 @@ def _joined(grid: Grid, heard, new, home: np.ndarray | None, key: Key | None) ->
     return dataclasses.replace(score, notes=np.concatenate([notes, added[~goes_on]]).astype(NOTE), keys=keys)
 
 
-def _alone(grid: Grid, events: np.ndarray, onsets: np.ndarray | None, key: Key | None, *, labelled: bool) -> Score:
+def _alone(grid: Grid, new: Columns, key: Key | None, labelled: bool) -> Score:
     """What comes after the primer as a piece of its own, in the metre, key and tempo that hold there."""
     score, seam = grid.score, grid.end * grid.step
-    notes = grid.notes(events, onsets, 0)
+    notes = grid.notes(*new, 0)
     notes["part"] *= labelled
     meters, keys, tempos = (_in_force(signs, seam) for signs in (score.meters, score.keys, score.tempos))
     (place,) = grid.conditions(None, grid.end + 1)["position"][-1:]
@@ -121,8 +129,8 @@ def _alone(grid: Grid, events: np.ndarray, onsets: np.ndarray | None, key: Key |
     return Score(
         notes,
         score.ticks_per_quarter,
-        end=len(events) * grid.step,
-        parts=voices.names(events.shape[1]) if labelled else ("Piano",),
+        end=len(new.events) * grid.step,
+        parts=voices.names(new.events.shape[1]) if labelled else ("Piano",),
         meters=meters,
         keys=keys if key is None else (key,),
         tempos=tempos,

@@ -59,7 +59,7 @@ def harmonize(
     """
     performer = hearing.player(model, completes=True)
     tune = melodies.of(hearing.score(melody), melody_voice)
-    octaves = _octaves(tune.notes, performer.card["sounding_shift"])
+    octaves = _octaves(tune.notes)
     grid = Grid.over(tune.transpose(OCTAVE * octaves), performer.card)
     given, onsets = _given(grid, performer.frame.voices)
     sign = hearing.key(key)
@@ -92,9 +92,9 @@ def _given(grid: Grid, count: int) -> tuple[np.ndarray, np.ndarray]:
     return events, onsets
 
 
-def _octaves(notes: np.ndarray, shift: int) -> int:
+def _octaves(notes: np.ndarray) -> int:
     """By how many octaves a melody is moved so that least of it is outside a soprano's range."""
-    low, high = (pitch + shift for pitch in SOPRANO)
+    low, high = SOPRANO
     length = notes["end"] - notes["start"]
 
     def outside(octaves):

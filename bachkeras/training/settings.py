@@ -103,9 +103,10 @@ def in_key(setting: Setting, key: tuple[int, int], card: Mapping[str, Any]) -> S
     seen = [other for other, _ in known(card) if other.tonic != UNKNOWN_TONIC]
     reach = card["config"]["data"]["transpose"]
     tonic = (key[0] - card["sounding_shift"]) % 12
+    if not seen:
+        raise ValueError(f"The model was told no keys in training: leave the key out. Received: key={TONICS[key[0]]!r}")
     if all(min((tonic - s.tonic) % 12, (s.tonic - tonic) % 12) > reach for s in seen):
         names = ", ".join(sorted({TONICS[(s.tonic + card["sounding_shift"]) % 12] for s in seen}))
-        names = names or "no known key"
         raise ValueError(f"The model was trained in {names} alone. Received: key={TONICS[key[0]]!r}")
     return setting._replace(tonic=tonic, mode=key[1] if any(s.mode == key[1] for s in seen) else UNKNOWN_MODE)
 
