@@ -70,8 +70,7 @@ def continue_(
     for i, frames in enumerate(lengths.tolist()):
         new = _columns({name: array[i, :frames] for name, array in written.items()})
         if keep_primer:
-            home = hearing.home(grid.score.notes["part"], voice, frame.voices) if frame.labelled else None
-            found.append(_joined(grid, _columns(heard), new, home, sign))
+            found.append(_joined(grid, _columns(heard), new, voice if frame.labelled else None, sign))
         else:
             found.append(_alone(grid, *new, sign, labelled=frame.labelled))
     return found
@@ -84,14 +83,15 @@ def _columns(music: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | Non
     return np.where(music["pianoroll"], np.arange(KEYS), voices.REST), music.get("onsets")
 
 
-def _joined(grid: Grid, heard, new, home: np.ndarray | None, key: Key | None) -> Score:
+def _joined(grid: Grid, heard, new, voice: np.ndarray | None, key: Key | None) -> Score:
     """The primer and what comes after it, each voice in its part.
 
     Args:
         grid: over the primer.
         heard: events and onsets of the primer, `(time, columns)`.
         new: those of what comes after it.
-        home: the part of each column; None: all in the part that has most notes.
+        voice: which column each of the primer's notes is in; None: columns are keys, and what comes after is in the part
+            that has most notes.
         key: of the new music.
     """
     score, seam = grid.score, grid.end * grid.step
@@ -99,13 +99,15 @@ def _joined(grid: Grid, heard, new, home: np.ndarray | None, key: Key | None) ->
     held = new[0][0] == heard[0][-1]
     if new[1] is not None:
         held &= ~new[1][0]
-    parts = np.full(new[0].shape[1], np.bincount(notes["part"]).argmax()) if home is None else home
     goes_on = (added["start"] == seam) & held[added["part"]]
     for note in added[goes_on]:
-        same = np.flatnonzero(notes["pitch"] == note["pitch"])
-        last = same[np.argmax(notes["end"][same])]
+        same = notes["pitch"] == note["pitch"]
+        if voice is not None:
+            same &= voice == note["part"]
+        last = np.argmax(np.where(same, notes["end"], -1))
         notes["end"][last] = note["end"]
-    added["part"] = parts[added["part"]]
+    columns = np.zeros(len(notes), int) if voice is None else voice
+    added["part"] = hearing.home(notes["part"], columns, new[0].shape[1])[added["part"]]
     keys = score.keys or (() if key is None else (key,))
     return dataclasses.replace(score, notes=np.concatenate([notes, added[~goes_on]]).astype(NOTE), keys=keys)
 
@@ -117,7 +119,6 @@ def _alone(grid: Grid, events: np.ndarray, onsets: np.ndarray | None, key: Key |
     notes["part"] *= labelled
     meters, keys, tempos = (_in_force(signs, seam) for signs in (score.meters, score.keys, score.tempos))
     (place,) = grid.conditions(None, grid.end + 1)["position"][-1:]
-    bar = meters[0].quarters * score.ticks_per_quarter if meters else 0
     return Score(
         notes,
         score.ticks_per_quarter,
@@ -126,7 +127,7 @@ def _alone(grid: Grid, events: np.ndarray, onsets: np.ndarray | None, key: Key |
         meters=meters,
         keys=keys if key is None else (key,),
         tempos=tempos,
-        upbeat=int(bar - place * grid.step) if place > 0 else 0,
+        upbeat=int(meters[0].quarters * score.ticks_per_quarter - place * grid.step) if meters and place > 0 else 0,
         title=score.title,
     )
 

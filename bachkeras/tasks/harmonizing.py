@@ -93,13 +93,14 @@ def _given(grid: Grid, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _octaves(notes: np.ndarray, shift: int) -> int:
-    """By how many octaves a melody is moved so that least of it is outside a soprano's range."""
-    low, high = (pitch + shift for pitch in SOPRANO)
+    """By how many octaves a melody is moved so that least of it is outside the keys, then a soprano's range."""
+    low, high = SOPRANO
     length = notes["end"] - notes["start"]
 
     def outside(octaves):
-        pitch = notes["pitch"] + OCTAVE * octaves
-        return int((np.maximum(low - pitch, 0) + np.maximum(pitch - high, 0)) @ length), abs(octaves)
+        pitch = notes["pitch"] - shift + OCTAVE * octaves
+        unheard = int(np.sum((pitch < LOWEST) | (pitch >= LOWEST + KEYS)))
+        return unheard, int((np.maximum(low - pitch, 0) + np.maximum(pitch - high, 0)) @ length), abs(octaves)
 
     return min(range(-9, 10), key=outside)
 
