@@ -245,6 +245,50 @@ def test_given_events_are_kept(model):
     assert np.all(kept[:, 3] == END)
 
 
+def test_what_is_given_is_kept_before_and_after(model):
+    given = np.full((2, 5, model.frame.voices), -1)
+    if not model.can_complete:
+        with pytest.raises(ValueError, match="cannot write around"):
+            model.complete(given)
+        return
+    given[:, 1, -1 if model.frame.labelled else 0] = 3
+    given[1, 3] = END
+    music = model.complete(given, particles=3, seed=0)
+    np.testing.assert_array_equal(music["events"][given != -1], given[given != -1])
+    assert np.any(music["events"][0] != music["events"][1])
+    assert music["pianoroll"].shape == (2, 5, 88)
+    assert music["pianoroll"][:, 1, 3].all()
+    assert ("onsets" in music) == model.frame.onsets
+    assert np.all(music["log_given"] < 0)
+
+
+def test_a_piece_that_is_given_is_as_probable_as_it_is(model, corpus):
+    if not model.can_complete:
+        pytest.skip("this model writes from left to right only")
+    batch = next(iter(from_arrays_of(corpus, 0).windows(None, shuffle=False).batch(1)))
+    events, onsets, _ = model.frame.events(batch)
+    told = {name: batch[name] for name in ("tonic", "mode", "timestep", "position")}
+    music = model.complete(events[:, 1:], given_onsets=onsets[:, 1:], ends=True, conditions=told, particles=2)
+    np.testing.assert_allclose(music["log_given"], sum(model.log_probs(batch).values()), rtol=1e-4)
+
+
+def test_rows_of_a_state_are_states(model, batch):
+    """Stepping some rows is some rows of a step: all that the next frames will ask of the state is in them."""
+    if not model.can_complete:
+        pytest.skip("this model needs no rows of a state")
+    features = model.frame.features(model.frame.read(batch))
+    rows = tf.constant([3, 0, 0])
+    state = model.start({name: batch[name] for name in ("tonic", "mode", "timestep", "position")})
+    for t in range(3):
+        _, state = model.step(state, features[:, t])
+    chosen = model.select(state, rows)
+    for t in range(3, 6):
+        context, state = model.step(state, features[:, t])
+        chosen_context, chosen = model.step(chosen, tf.gather(features[:, t], rows))
+        np.testing.assert_allclose(chosen_context, tf.gather(context, rows), rtol=1e-5, atol=1e-6)
+    assert np.any(context[0] != context[3])
+
+
 def test_onsets_are_there_where_they_are_modelled(model):
     music = model.generate(2, 40, seed=0)
     assert ("onsets" in music) == model.frame.onsets

@@ -10,7 +10,7 @@ import tensorflow as tf
 from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
 from bachkeras.layers.frame import ChainedVoices, IndependentNotes
-from bachkeras.layers.frame.base import END, Sounding, multi_hot, temper
+from bachkeras.layers.frame.base import END, FREE, Sounding, multi_hot, temper
 from bachkeras.music.pianoroll import KEYS
 
 SEED = tf.constant([1, 2])
@@ -410,6 +410,67 @@ def test_any_labelled_voice_can_be_given():
     for wrong in (89, -2):
         with pytest.raises(ValueError, match="0 to 88"):
             frame.check_given(tf.constant([[wrong, 3, 3]]))
+
+
+def test_given_strokes_are_kept_where_they_can_be():
+    """A given note that is new is struck, a rest is not, and of a free voice a stroke says nothing."""
+    frame = made(ChainedVoices(4, units=5, labelled=True, onsets=True))
+    context = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    previous, given = (tf.tile([row], (200, 1)) for row in ([70, 60, 50, 40], [70, 61, END, FREE]))
+    for told in (True, False):
+        draw = frame.sample(context, previous=previous, given=given, given_onsets=tf.fill((200, 4), told), seed=SEED)
+        struck, free = draw.onsets.numpy(), draw.events.numpy()[:, 3]
+        assert np.all(struck[:, :3] == [told, True, False])
+        np.testing.assert_array_equal(struck[:, 3][free != 40], free[free != 40] != END)
+        log_p = frame.log_prob(context, draw.events, draw.onsets, previous=previous)
+        # Of the strokes too: all but the last voice is given.
+        np.testing.assert_allclose(draw.log_given, tf.reduce_sum(log_p[:, :3], -1), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(draw.log_q, log_p[:, 3], rtol=1e-4, atol=1e-4)
+
+
+def test_a_stroke_of_a_free_voice_is_drawn_whatever_was_told():
+    frame = made(ChainedVoices(1, units=5, labelled=True, onsets=True), seed=3)
+    frame.head_bias.assign(20.0 * tf.one_hot([40], END + 1))  # It stays.
+    context = np.random.default_rng(1).normal(size=(100, 6)).astype(np.float32)
+    draws = [
+        frame.sample(
+            context,
+            previous=tf.fill((100, 1), 40),
+            given=tf.fill((100, 1), FREE),
+            given_onsets=None if told is None else tf.fill((100, 1), told),
+            seed=SEED,
+        ).onsets.numpy()
+        for told in (None, False, True)
+    ]
+    assert 0 < draws[0].mean() < 1
+    np.testing.assert_array_equal(draws[0], draws[1])
+    np.testing.assert_array_equal(draws[0], draws[2])
+
+
+@pytest.mark.parametrize("make", FRAMES.values(), ids=FRAMES)
+def test_the_prefix_is_what_is_given_before_the_first_free_event(make):
+    """It is known before anything is drawn: another seed does not change it."""
+    frame = made(make())
+    context = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    previous = tf.fill((4, frame.voices), END)
+    given = np.full((4, frame.voices), FREE, np.int32)
+    given[1:, 0], given[2:, 1] = 50, END
+    if frame.labelled:
+        given[3] = [50, FREE, 40]
+    struck = tf.fill((4, frame.voices), True) if frame.onsets else None
+    keep = {"previous": previous, "given": tf.constant(given), "given_onsets": struck}
+    draw, other = (frame.sample(context, **keep, seed=seed) for seed in (SEED, SEED + 7))
+    assert np.any(draw.events != other.events)
+    np.testing.assert_array_equal(draw.log_prefix, other.log_prefix)
+    if isinstance(frame, IndependentNotes):
+        np.testing.assert_array_equal(draw.log_prefix, draw.log_given)
+        return
+    log_p = frame.log_prob(context, draw.events, draw.onsets, previous=previous).numpy()
+    leading = np.cumprod(given != FREE, -1)
+    np.testing.assert_allclose(draw.log_prefix, (leading * log_p).sum(-1), rtol=1e-4, atol=1e-5)
+    assert leading.sum(-1).tolist() == [0, 1, min(2, frame.voices), 1 if frame.labelled else 2]
+    if frame.labelled:
+        np.testing.assert_allclose(draw.log_given[3] - draw.log_prefix[3], log_p[3, 2], rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from bachkeras.music.score import MAJOR, MINOR, NOTE, Key, Meter, Score
+from bachkeras.music.score import MAJOR, MINOR, NOTE, Key, Meter, Score, Tempo
 
 
 def test_notes_are_sorted_by_start_part_and_descending_pitch():
@@ -28,6 +28,19 @@ def test_transposition_moves_notes_and_keys_and_nothing_else():
     assert higher.keys == (Key(0, 1, MAJOR), Key(480, 2, MINOR))
     assert higher.parts == ("Bass",)
     assert score.notes["pitch"].tolist() == [60]
+
+
+def test_a_finer_score_is_the_same_music():
+    score = Score(
+        np.array([(3, 7, 60, 0)], NOTE), 10, end=20, parts=("a",), meters=(Meter(5, 3, 4),), keys=(Key(6, 2, MINOR),),
+        tempos=(Tempo(7, 66.0),), upbeat=4, title="T",
+    )  # fmt: skip
+    finer = score.finer(3)
+    assert finer.notes.tolist() == [(9, 21, 60, 0)]
+    assert (finer.ticks_per_quarter, finer.end, finer.upbeat) == (30, 60, 12)
+    assert (finer.meters, finer.keys, finer.tempos) == ((Meter(15, 3, 4),), (Key(18, 2, MINOR),), (Tempo(21, 66.0),))
+    assert (finer.parts, finer.title) == (("a",), "T")
+    assert score.notes.tolist() == [(3, 7, 60, 0)]
 
 
 @pytest.mark.parametrize("semitones", [-61, 68])

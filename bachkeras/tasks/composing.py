@@ -35,6 +35,7 @@ def compose(
         ValueError: if an argument is out of its range, or the model has learned nothing of the kind.
     """
     performer = hearing.player(model)
+    hearing.check_count(count)
     return samples.scores(
         performer,
         performer.card,

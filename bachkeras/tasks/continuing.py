@@ -35,10 +35,10 @@ def continue_(
         primer: a score, or a file: MIDI, MusicXML or ABC; `separation.separate` says which voice sings which note.
         model: a run directory, or what `bachkeras.load` made of one.
         count: number of continuations.
-        length: new frames, see `compose`.
+        length: new frames; "auto": until the model ends the piece; None: `samples.LENGTH`.
         keep_primer: put the primer before the new music; its notes stay as they are, but a note that the model holds on
             lasts longer.
-        key: such as "D minor"; None: the model is not told.
+        key: such as "D minor"; None: the score's own, if it has one.
         temperature: see `compose`.
         top_p: see `compose`.
         seed: see `compose`.
@@ -46,10 +46,12 @@ def continue_(
     Raises:
         ValueError: if the model cannot, or an argument is out of its range.
     """
+    score = hearing.score(primer)
+    sign = hearing.key(key)
     performer = hearing.player(model)
-    card, frame, sign = performer.card, performer.frame, hearing.key(key)
-    grid = Grid.over(hearing.score(primer), card)
-    most, until_end = samples.frames(performer, card, length)
+    card, frame = performer.card, performer.frame
+    grid = Grid.over(score, card)
+    most, until_end = samples.frames(performer, card, samples.LENGTH if length is None else length)
     voice = separation.separate(grid.score, frame.voices)
     events, onsets = grid.columns(grid.score.notes, voice, frame.voices)
     heard = {"pianoroll": voices.to_frames(events), "onsets": voices.to_frames(np.where(onsets, events, voices.REST))}
@@ -61,6 +63,7 @@ def continue_(
         until_end=until_end,
         primer=heard,
         conditions=grid.conditions(sign, grid.end + most),
+        allowed=hearing.allowed(performer),
         temperature=temperature,
         top_p=top_p,
         seed=hearing.seed(seed),
@@ -71,8 +74,7 @@ def continue_(
     for i, frames in enumerate(lengths.tolist()):
         new = _columns({name: array[i, :frames] for name, array in written.items()})
         if keep_primer:
-            home = hearing.home(grid.score.notes["part"], voice, frame.voices) if frame.labelled else None
-            found.append(_joined(grid, _columns(heard), new, home, sign))
+            found.append(_joined(grid, _columns(heard), new, voice if frame.labelled else None, sign))
         else:
             found.append(_alone(grid, new, sign, frame.labelled))
     return found
@@ -92,30 +94,36 @@ def _columns(music: dict[str, np.ndarray]) -> Columns:
     return Columns(np.where(music["pianoroll"], np.arange(KEYS), voices.REST), music.get("onsets"))
 
 
-def _joined(grid: Grid, heard: Columns, new: Columns, home: np.ndarray | None, key: Key | None) -> Score:
+def _joined(grid: Grid, heard: Columns, new: Columns, voice: np.ndarray | None, key: Key | None) -> Score:
     """The primer and what comes after it, each voice in its part.
 
     Args:
         grid: over the primer.
         heard: the primer.
         new: what comes after it.
-        home: the part of each column; None: all in the part that has most notes.
-        key: of the new music.
+        voice: which column each of the primer's notes is in; None: columns are keys.
+        key: of the music; None: as in the primer.
     """
     score, seam = grid.score, grid.end * grid.step
     notes, added = score.notes.copy(), grid.notes(*new, grid.end)
     held = new.events[0] == heard.events[-1]
     if new.onsets is not None:
         held &= ~new.onsets[0]
-    parts = np.full(new.events.shape[1], np.bincount(notes["part"]).argmax()) if home is None else home
     goes_on = (added["start"] == seam) & held[added["part"]]
     for note in added[goes_on]:
-        same = np.flatnonzero(notes["pitch"] == note["pitch"])
-        last = same[np.argmax(notes["end"][same])]
-        notes["end"][last] = note["end"]
-    added["part"] = parts[added["part"]]
-    keys = score.keys or (() if key is None else (key,))
-    return dataclasses.replace(score, notes=np.concatenate([notes, added[~goes_on]]).astype(NOTE), keys=keys)
+        same = notes["pitch"] == note["pitch"]
+        if voice is not None:
+            same &= voice == note["part"]
+        notes["end"][np.argmax(np.where(same, notes["end"], -1))] = note["end"]
+    added = added[~goes_on]
+    if voice is None:  # Keys have no parts of their own.
+        parts = score.parts if len(score.parts) == 1 else (*score.parts, "Piano")
+        added["part"] = len(parts) - 1
+    else:
+        home, parts = hearing.home(score, voice, new.events.shape[1])
+        added["part"] = home[added["part"]]
+    keys = score.keys if key is None else (key,)
+    return dataclasses.replace(score, notes=np.concatenate([notes, added]).astype(NOTE), parts=parts, keys=keys)
 
 
 def _alone(grid: Grid, new: Columns, key: Key | None, labelled: bool) -> Score:
@@ -125,7 +133,6 @@ def _alone(grid: Grid, new: Columns, key: Key | None, labelled: bool) -> Score:
     notes["part"] *= labelled
     meters, keys, tempos = (_in_force(signs, seam) for signs in (score.meters, score.keys, score.tempos))
     (place,) = grid.conditions(None, grid.end + 1)["position"][-1:]
-    bar = meters[0].quarters * score.ticks_per_quarter if meters else 0
     return Score(
         notes,
         score.ticks_per_quarter,
@@ -134,7 +141,7 @@ def _alone(grid: Grid, new: Columns, key: Key | None, labelled: bool) -> Score:
         meters=meters,
         keys=keys if key is None else (key,),
         tempos=tempos,
-        upbeat=int(bar - place * grid.step) if place > 0 else 0,
+        upbeat=int(meters[0].quarters * score.ticks_per_quarter - place * grid.step) if meters and place > 0 else 0,
         title=score.title,
     )
 

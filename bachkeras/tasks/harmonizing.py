@@ -41,14 +41,14 @@ def harmonize(
 
     The melody's notes are the user's own, to the tick, in a part of their own. The model looks ahead to all of them
     (`FrameModel.complete`), to the end of the piece too. It hears a melody that is too high or too low for a soprano
-    some octaves away; the new voices move back with it.
+    some octaves away; under a low one the new voices move down with it.
 
     Args:
         melody: a score, or a file: MIDI, MusicXML or ABC.
         model: a run directory, or what `bachkeras.load` made of one; it writes labelled voices.
         count: number of harmonisations.
         melody_voice: which notes of the score are the melody, see `melody.of`.
-        key: such as "D minor"; None: the model is not told.
+        key: such as "D minor"; None: the score's own, if it has one.
         temperature: see `compose`.
         top_p: see `compose`.
         particles: the more, the further the model looks ahead, and the longer it takes.
@@ -57,12 +57,12 @@ def harmonize(
     Raises:
         ValueError: if there is no melody to be found, the model cannot, or an argument is out of its range.
     """
-    performer = hearing.player(model, completes=True)
     tune = melodies.of(hearing.score(melody), melody_voice)
-    octaves = _octaves(tune.notes)
+    sign = hearing.key(key)
+    performer = hearing.player(model, completes=True)
+    octaves = _octaves(tune.notes, performer.card["sounding_shift"])
     grid = Grid.over(tune.transpose(OCTAVE * octaves), performer.card)
     given, onsets = _given(grid, performer.frame.voices)
-    sign = hearing.key(key)
     music = hearing.complete(
         performer,
         given,
@@ -92,14 +92,15 @@ def _given(grid: Grid, count: int) -> tuple[np.ndarray, np.ndarray]:
     return events, onsets
 
 
-def _octaves(notes: np.ndarray) -> int:
-    """By how many octaves a melody is moved so that least of it is outside a soprano's range."""
+def _octaves(notes: np.ndarray, shift: int) -> int:
+    """By how many octaves a melody is moved so that least of it is outside the keys, then a soprano's range."""
     low, high = SOPRANO
     length = notes["end"] - notes["start"]
 
     def outside(octaves):
         pitch = notes["pitch"] + OCTAVE * octaves
-        return int((np.maximum(low - pitch, 0) + np.maximum(pitch - high, 0)) @ length), abs(octaves)
+        unheard = int(np.sum((pitch - shift < LOWEST) | (pitch - shift >= LOWEST + KEYS)))
+        return unheard, int((np.maximum(low - pitch, 0) + np.maximum(pitch - high, 0)) @ length), abs(octaves)
 
     return min(range(-9, 10), key=outside)
 
@@ -111,16 +112,9 @@ def _score(grid: Grid, events: np.ndarray, onsets: np.ndarray | None, octaves: i
     added = added[added["part"] > 0]
     added["end"] = np.minimum(added["end"], tune.notes["end"].max())  # The last frame may be longer than the melody.
     added = added[added["start"] < added["end"]]
-    for part in range(1, events.shape[1]):
-        voice = added["part"] == part
-        added["pitch"][voice] -= OCTAVE * _on_keys(added["pitch"][voice], octaves)
+    # Under a low melody the voices are low too, as far as there are keys; under a high one they stay singable.
+    depth = max(int(added["pitch"].min(initial=127)) - LOWEST, 0) // OCTAVE
+    added["pitch"] -= OCTAVE * min(max(octaves, 0), depth)
     notes = np.concatenate([tune.transpose(-OCTAVE * octaves).notes, added]).astype(NOTE)
-    keys = tune.keys or (() if key is None else (key,))
+    keys = tune.keys if key is None else (key,)
     return dataclasses.replace(tune, notes=notes, parts=voices.names(events.shape[1]), keys=keys)
-
-
-def _on_keys(pitches: np.ndarray, octaves: int) -> int:
-    """By how many octaves a voice is moved down: as many as the melody, as far as there are keys."""
-    towards = range(octaves, 0, -1 if octaves > 0 else 1)
-    moved = ((n, pitches - OCTAVE * n) for n in towards)
-    return next((n for n, pitch in moved if np.all((pitch >= LOWEST) & (pitch < LOWEST + KEYS))), 0)

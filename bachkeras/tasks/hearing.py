@@ -65,6 +65,12 @@ def key(text: str | None) -> Key | None:
     return None if text is None else Key(0, *settings.parse_key(text))
 
 
+def check_count(count: int) -> None:
+    """Raises ValueError if there is no piece to write."""
+    if count < 1:
+        raise ValueError(f"There is at least one piece to write. Received: count={count}")
+
+
 def complete(
     performer: FrameModel,
     given: np.ndarray,
@@ -87,8 +93,7 @@ def complete(
     Yields:
         Events and onsets `(time, voices)`; None for onsets that are not modelled.
     """
-    if count < 1:
-        raise ValueError(f"There is at least one piece to write. Received: count={count}")
+    check_count(count)
     random = np.random.default_rng(seed)
     for _ in range(count):
         number = int(random.integers(2**31))

@@ -47,9 +47,10 @@ def inpaint(
         piece: a score, or a file: MIDI, MusicXML or ABC; `separation.separate` says which voice sings which note.
         bars: numbers of the first and the last bar, (5, 8) or "5-8"; an upbeat is bar 0.
         model: a run directory, or what `bachkeras.load` made of one; it writes labelled voices.
-        voices: names of those to write, such as ["alto", "tenor"]; None: all.
+        voices: names of those to write, such as ["alto", "tenor"]; None: all that sing in
+            the piece.
         count: number of versions.
-        key: such as "D minor"; None: the model is not told.
+        key: such as "D minor"; None: the score's own, if it has one.
         temperature: see `compose`.
         top_p: see `compose`.
         particles: see `harmonize`.
@@ -59,16 +60,20 @@ def inpaint(
         ValueError: if the piece has no such bars or there is nothing to be written in them, the model cannot, or an
             argument is out of its range.
     """
+    score = hearing.score(piece)
+    numbers = bar_lines.parse(bars) if isinstance(bars, str) else bars
+    bar_lines.span(score, *numbers)  # Wrong ones are refused before the model is loaded.
+    sign = hearing.key(key)
     performer = hearing.player(model, completes=True)
     columns = performer.frame.voices
-    chosen = _chosen(voices, columns)
-    grid = Grid.over(hearing.score(piece), performer.card)
-    start, end = bar_lines.span(grid.score, *(bar_lines.parse(bars) if isinstance(bars, str) else bars))
+    grid = Grid.over(score, performer.card)
+    start, end = bar_lines.span(grid.score, *numbers)
     notes = grid.score.notes
     voice = separation.separate(grid.score, columns)
+    chosen = sorted({*voice[voice >= 0].tolist()}) if voices is None else _chosen(voices, columns)
     inside = (notes["start"] >= start) & (notes["end"] <= end)
-    # Where every voice is written, a note that none of them could sing is in the way.
-    removed = inside & (np.isin(voice, chosen) | ((voice < 0) & (len(chosen) == columns)))
+    # Where all voices are written, a note that none of them could sing is in the way.
+    removed = inside & (np.isin(voice, chosen) | ((voice < 0) & (voices is None)))
     events, onsets = grid.columns(notes, voice, columns)
     kept, _ = grid.columns(notes, np.where(removed, -1, voice), columns)
     first, stop = (min(max(-(-tick // grid.step) - grid.begin, 0), len(events)) for tick in (start, end))
@@ -83,14 +88,14 @@ def inpaint(
         onsets[first:heard],
         primer={"voices": events[:first], "voice_onsets": onsets[:first]},
         ends=heard == len(events),
-        conditions=grid.conditions(hearing.key(key), grid.begin + heard),
+        conditions=grid.conditions(sign, grid.begin + heard),
         count=count,
         particles=particles,
         temperature=temperature,
         top_p=top_p,
         seed=seed,
     )
-    home = hearing.home(notes["part"], voice, columns)
+    home, parts = hearing.home(grid.score, voice, columns)
     versions = []
     for written, struck in music:
         written = np.where(free[first:heard], written, REST)
@@ -99,14 +104,17 @@ def inpaint(
         added["start"], added["end"] = np.maximum(added["start"], start), np.minimum(added["end"], end)
         added = added[added["start"] < added["end"]]
         added["part"] = home[added["part"]]
-        versions.append(dataclasses.replace(grid.score, notes=np.concatenate([notes[~removed], added]).astype(NOTE)))
+        rest = notes[~removed]
+        versions.append(
+            dataclasses.replace(grid.score, notes=np.concatenate([rest, added]).astype(NOTE), parts=parts)
+        )
     return versions
 
 
-def _chosen(voices: Sequence[str] | None, columns: int) -> list[int]:
+def _chosen(voices: Sequence[str], columns: int) -> list[int]:
     """The columns of named voices."""
     known = [name.casefold() for name in names(columns)]
-    wanted = known if voices is None else [name.strip().casefold() for name in voices]
+    wanted = [name.strip().casefold() for name in voices]
     if not wanted or any(name not in known for name in wanted):
         raise ValueError(f"The voices are {', '.join(known)}. Received: voices={','.join(wanted)!r}")
     return sorted({known.index(name) for name in wanted})

@@ -80,7 +80,7 @@ def evaluate(
         raise ValueError(f"The corpus has not the voices that the model writes. Received: data={test.name!r}")
     clean = likelihood.clean_pieces(test)
     pieces = [test.pieces[i] for i in (range(len(test)) if clean is None else clean)][:count]
-    corpus = likelihood.quoted(Corpus(pieces, test.name, test.sounding_shift))
+    corpus = Corpus(pieces, test.name, test.sounding_shift)
     jury = directory.load(judge) if judge else model
     rows = [
         *_harmonising(model, jury, corpus, seed),
@@ -104,7 +104,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _harmonising(model: FrameModel, jury: FrameModel, corpus: Corpus, seed: int) -> list[dict[str, Any]]:
     """Rows for Bach's own lower voices, for the particle filter and for a single pass."""
-    log_p = sum(likelihood.log_probs(model, corpus).values())
+    quoted = likelihood.quoted(corpus)
+    log_p = sum(likelihood.log_probs(model, quoted).values())
     rows = [_row("harmonise", "real bach", corpus, corpus.pieces, jury, seed)]
     for particles in (harmonizing.PARTICLES, 1):
         written, seconds, kept = [], [], 0
@@ -119,7 +120,7 @@ def _harmonising(model: FrameModel, jury: FrameModel, corpus: Corpus, seed: int)
         row |= {"melody_kept": f"{kept}/{len(written)}"}
         row |= {f"{name.lower()}_accuracy": _ratio(corpus, written, _accuracy(k), seed) for k, name in _lower()}
         row |= {"seconds_per_piece": float(np.mean(seconds[1:] or seconds)), "seconds_first": seconds[0]}
-        rows.append(row | _conditional(model, corpus, log_p, particles))
+        rows.append(row | _conditional(model, quoted, log_p, particles))
     return rows
 
 
@@ -158,10 +159,11 @@ def _melody_log_prob(model: FrameModel, corpus: Corpus, particles: int, seed: in
 
 
 def _inpainting(model: FrameModel, corpus: Corpus, names: Sequence[str] | None, seed: int) -> list[dict[str, Any]]:
-    """Rows for Bach's own bars, for the particle filter and for a single pass."""
-    span = [(BARS[0] - 1) * _bar(piece) for piece in corpus.pieces], [BARS[1] * _bar(piece) for piece in corpus.pieces]
-    long = [i for i, piece in enumerate(corpus.pieces) if span[1][i] < len(piece["voices"])]
-    theirs = Corpus([corpus.pieces[i] for i in long], corpus.name, corpus.sounding_shift)
+    """Rows for Bach's own bars, for the particle filter and for a single pass; of pieces that go on after them."""
+    long = [piece for piece in corpus.pieces if 0 < _edges(piece)[1] < len(piece["voices"])]
+    if not long:
+        return []
+    theirs = Corpus(long, corpus.name, corpus.sounding_shift)
     task = f"bars {BARS[0]}-{BARS[1]}, {'all voices' if names is None else ' and '.join(names)}"
     rows = [_errors(task, "real bach", theirs, theirs.pieces, seed)]
     for particles in (inpainting.PARTICLES, 1):
@@ -171,7 +173,7 @@ def _inpainting(model: FrameModel, corpus: Corpus, names: Sequence[str] | None, 
             start = time.perf_counter()
             (after,) = inpainting.inpaint(before, BARS, model, voices=names, particles=particles, seed=seed)
             seconds.append(time.perf_counter() - start)
-            edges = (BARS[0] - 1) * _bar(piece), BARS[1] * _bar(piece)
+            edges = _edges(piece)
             kept += _same(_outside(before, piece, edges), _outside(after, piece, edges))
             written.append(_piece(piece, after, corpus))
         row = _errors(task, _way(particles), theirs, written, seed)
@@ -198,10 +200,10 @@ def _errors(task: str, way: str, corpus: Corpus, written: Sequence[Piece], seed:
     """What all rows about bars written anew have."""
 
     def inside(_, ours):
-        return _mistakes(ours, (BARS[0] - 1) * _bar(ours), BARS[1] * _bar(ours))
+        return _mistakes(ours, *_edges(ours))
 
     def at_seams(_, ours):
-        edges = (BARS[0] - 1) * _bar(ours), BARS[1] * _bar(ours)
+        edges = _edges(ours)
         return sum(_mistakes(ours, edge - 1, edge + 1)[0] for edge in edges), len(edges)
 
     inner, outer = _ratio(corpus, written, inside, seed), _ratio(corpus, written, at_seams, seed)
@@ -300,9 +302,13 @@ def _same(notes: np.ndarray, others: np.ndarray) -> bool:
     return np.array_equal(notes[fields], others[fields])
 
 
-def _bar(piece: Piece) -> int:
-    """Frames of a bar."""
-    return int(piece["frames_per_bar"])
+def _edges(piece: Piece) -> tuple[int, int]:
+    """The frames with which `BARS` begin and end; (0, 0) where nobody knows the bars."""
+    bar, first = int(piece["frames_per_bar"]), int(piece["position"][0])
+    if not bar:
+        return 0, 0
+    upbeat = bar - first if first > 0 else 0
+    return upbeat + (BARS[0] - 1) * bar, upbeat + BARS[1] * bar
 
 
 def _lower() -> list[tuple[int, str]]:
