@@ -90,8 +90,8 @@ def _joined(grid: Grid, heard, new, voice: np.ndarray | None, key: Key | None) -
         grid: over the primer.
         heard: events and onsets of the primer, `(time, columns)`.
         new: those of what comes after it.
-        voice: which column each of the primer's notes is in; None: columns are keys, and what comes after is in the part
-            that has most notes.
+        voice: which column each of the primer's notes is in; None: columns are keys, and what comes after is in the
+            part that has most notes.
         key: of the new music.
     """
     score, seam = grid.score, grid.end * grid.step
