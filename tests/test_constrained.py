@@ -5,8 +5,10 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy.special import logsumexp
 
+from bachkeras.generation import constrained
 from bachkeras.layers.frame import ChainedVoices
 from bachkeras.layers.frame.base import END, FREE
 from bachkeras.models import LSTMAttention
@@ -198,6 +200,56 @@ def test_what_comes_later_is_walked_to(walker):
     assert set(music["events"][:, 0, 0]) == {40, 42, 44, 46}
     assert np.exp(music["log_given"]).mean() == pytest.approx(1 / 88, rel=0.1)
     assert "onsets" not in music
+
+
+class Compass:
+    """A model that remembers its first event: from an even one the first voice goes up, from an odd one down.
+
+    The second voice is a semitone below the first one.
+    """
+
+    ending = None
+
+    def __init__(self):
+        self.frame = ChainedVoices(2, units=2, reach=1, labelled=True)
+        self.frame.build((None, 1))
+        for variable in self.frame.trainable_variables:
+            variable.assign(0 * variable)
+        self.frame.context_kernel.assign([[30.0, -30.0, 0.0, 0.0]])
+        self.frame.context_bias.assign([0.0, 0.0, 30.0, 0.0])
+        down, up, below, nothing = *np.eye(6)[[0, 2, 3]], np.zeros(6)  # Motion -1, 0, 1, then spacing.
+        self.frame.interval_kernel.assign([[up, down], [below, nothing]])
+        self.frame.head_bias.assign(np.tile(np.where(np.arange(END + 1) == END, -30.0, 0.0), (2, 1)))
+
+    def start(self, conditions):
+        return {"sense": tf.zeros((len(conditions["tonic"]), 1)), "time": tf.zeros((), tf.int32)}
+
+    def step(self, state, features):
+        event = tf.argmax(features[:, 88 : 88 + END + 1], -1, tf.int32)
+        first = tf.cast(1 - 2 * (event % 2), tf.float32)[:, None]
+        sense = tf.where(state["time"] == 1, first, state["sense"])
+        return sense, {"sense": sense, "time": state["time"] + 1}
+
+    def select(self, state, rows):
+        return {**state, "sense": tf.gather(state["sense"], rows)}
+
+
+def test_particles_move_with_all_that_they_remember():
+    """The lower voice tells in frame 3 where the first event was: what comes after goes on from there."""
+    given = np.full((3, 6, 2), FREE)
+    given[:, 3, 1] = 49
+    nothing = tf.zeros((3, 0, 2), tf.int32), tf.zeros((3, 0, 2), tf.bool)
+    events, *_ = constrained.complete(
+        Compass(),
+        {"tonic": tf.zeros(3, tf.int32)},
+        nothing,
+        tf.constant(given, tf.int32),
+        tf.zeros(given.shape, tf.bool),
+        tf.constant(True),
+        *(tf.constant(512), tf.constant(1.0), tf.constant(1.0), tf.constant(0)),
+    )
+    upper = np.arange(53, 47, -1)
+    np.testing.assert_array_equal(events, np.tile(np.stack([upper, upper - 1], -1), (3, 1, 1)))
 
 
 def test_nothing_given_has_probability_one(walker):

@@ -130,7 +130,7 @@ def test_nats_of_the_lower_voices_of_a_single_pass(measured, corpora, model):
 
 
 def test_one_particle_estimates_what_it_weighs(corpora, model):
-    """log p(soprano) by one particle: that of the soprano after what it wrote, and of the piece ending where it does."""
+    """log p(soprano) by one particle: that of the soprano after what it wrote, and of the ending."""
     corpus = likelihood.quoted(Corpus(corpora["test"].pieces[2:], "chorales"))
     (batch,) = corpus.windows(None, shuffle=False).batch(1)
     given = np.array(batch["voices"][:, 1:])

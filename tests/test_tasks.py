@@ -1,5 +1,6 @@
 """Harmonising, continuing, inpainting: what the user gave stays to the tick, what is new stands where it belongs."""
 
+import itertools
 from fractions import Fraction
 from types import MappingProxyType
 
@@ -118,7 +119,7 @@ def test_a_melody_stays_as_it_is(singer, melody):
     for part in range(1, 4):
         notes = quarters(found, part)
         assert all(begin - Fraction(1, 4) < start < stop <= end for start, stop, _ in notes)
-        assert all(before <= after for (_, before, _), (after, _, _) in zip(notes, notes[1:], strict=False))
+        assert all(before <= after for (_, before, _), (after, _, _) in itertools.pairwise(notes))
     assert found.end * tick == Fraction(melody.end, melody.ticks_per_quarter)
     assert (found.keys, found.tempos, found.upbeat * tick) == (
         melody.keys,
@@ -297,7 +298,7 @@ def choir(ticks=480):
         lengths = [1 + Fraction(part, 3), *[Fraction(3, 2), Fraction(2, 3), Fraction(1, 3), Fraction(1, 2)] * 4]
         ends = np.minimum(np.cumsum(lengths), 13)
         times = [round(time * ticks) for time in (0, *ends)]
-        notes += [(a, b, pitch + i % 3, part) for i, (a, b) in enumerate(zip(times, times[1:], strict=False)) if a < b]
+        notes += [(a, b, pitch + i % 3, part) for i, (a, b) in enumerate(itertools.pairwise(times)) if a < b]
     return score(*notes, parts=SATB, meters=(Meter(0, 3, 4),), upbeat=ticks, ticks_per_quarter=ticks)
 
 
