@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import secrets
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import bachkeras
@@ -16,7 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit status: 0, 1 for failed work, 2 for bad arguments or input."""
     parsed = _parser().parse_args(arguments)
     try:
-        _start.tensorflow()
+        if parsed.run is not _generate:  # It refuses bad input before this takes its seconds.
+            _start.tensorflow()
         parsed.run(parsed)
     except ValueError as error:
         return _fail(error, 2)
@@ -80,43 +86,60 @@ def _train(arguments) -> None:
 def _generate(arguments) -> None:
     from bachkeras.music import instruments, reading, saving
     from bachkeras.music.score import Tempo
-    from bachkeras.tasks import hearing
 
     task, file = _task(arguments)
     saving.check(arguments.out)
     program = instruments.program(arguments.instrument) if arguments.instrument else 0
-    seed = hearing.seed(arguments.seed)
-    given = [] if file is None else [reading.read(file)]
-    options = {name: getattr(arguments, name) for name in ("count", "key", "temperature", "top_p", *TASKS[task])}
-    if task == "inpaint":
-        given.append(options.pop("bars"))
-    scores = getattr(bachkeras, task)(*given, hearing.player(arguments.model), seed=seed, **options)
+    piece = [] if file is None else [reading.read(file)]
+    names = ("count", "key", "temperature", "top_p", *OPTIONS[task])
+    options = {name: getattr(arguments, name) for name in names}
+    seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
+    _start.tensorflow()
+    with _interruptible():
+        scores = getattr(bachkeras, task)(*piece, model=arguments.model, seed=seed, **options)
     if arguments.tempo:
         scores = [dataclasses.replace(score, tempos=(Tempo(0, arguments.tempo),)) for score in scores]
     paths = saving.write(arguments.out, scores, program=program, as_musicxml=arguments.musicxml, as_wav=arguments.wav)
     print(f"Seed {seed}: {', '.join(str(path) for path in paths)}")
 
 
-TASKS = {
+FILES = {"continue_": "primer", "harmonize": "melody", "inpaint": "inpaint"}
+"""What `generate` does with a file, and the flag that names it."""
+
+OPTIONS = {
     "compose": ("length",),
     "continue_": ("length", "keep_primer"),
     "harmonize": ("melody_voice",),
     "inpaint": ("bars", "voices"),
 }
-"""What `generate` does, and the options that belong to some of it only."""
+"""The options that belong to some of what it does only."""
 
 
 def _task(arguments) -> tuple[str, Path | None]:
     """What a command line asks for, and the file that it begins with."""
-    files = {"continue_": arguments.primer, "harmonize": arguments.melody, "inpaint": arguments.inpaint}
-    task = next((task for task, file in files.items() if file), "compose")
-    for name in sorted({name for names in TASKS.values() for name in names} - {*TASKS[task]}):
-        if getattr(arguments, name):
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} does not go with these flags. Received: {name}={getattr(arguments, name)!r}")
+    task = next((task for task, flag in FILES.items() if getattr(arguments, flag)), "compose")
+    for name in dict.fromkeys(name for names in OPTIONS.values() for name in names):
+        if getattr(arguments, name) and name not in OPTIONS[task]:
+            flags = [f"--{FILES[other]}" for other in FILES if name in OPTIONS[other]]
+            where = " or ".join(["new pieces", *flags] if name in OPTIONS["compose"] else flags)
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{flag} goes with {where} alone. Received: {name}={getattr(arguments, name)!r}")
     if task == "inpaint" and not arguments.bars:
         raise ValueError("--inpaint needs the bars to write, as in --bars 5-8. Received: bars=None")
-    return task, files.get(task)
+    return task, getattr(arguments, FILES[task]) if task in FILES else None
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the process at once. Python would hear of it only after the graph that writes the music."""
+    if threading.current_thread() is not threading.main_thread():  # It alone may handle signals.
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _evaluate(arguments) -> None:
@@ -198,12 +221,12 @@ def _parser() -> argparse.ArgumentParser:
         "--length",
         type=_length,
         metavar="FRAMES",
-        help='frames of each, or "auto": until the model ends it (auto or 64)',
+        help='frames of each, or "auto": until the model ends it (auto; after a primer 64)',
     )
     generate.add_argument("--temperature", type=float, default=1.0, metavar="X", help="above 1 bolder, below safer (1)")
     generate.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the likeliest P (1)")
     generate.add_argument("--seed", type=_seed, metavar="S", help="the same seed gives the same music")
-    generate.add_argument("--key", metavar="K", help='such as "D minor"; else a key of the corpus, none for a file')
+    generate.add_argument("--key", metavar="K", help='such as "D minor"; else keys of the corpus, or what is found')
     what = generate.add_mutually_exclusive_group()
     what.add_argument("--primer", type=Path, metavar="FILE", help="continue this piece: MIDI, MusicXML or ABC")
     what.add_argument("--melody", type=Path, metavar="FILE", help="harmonise this melody")

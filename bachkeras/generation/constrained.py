@@ -11,7 +11,7 @@ from bachkeras.layers.frame.base import Sounding
 
 
 def complete(
-    model, conditions, primer, given, given_onsets, ends, particles, temperature, top_p, seed
+    model, conditions, primer, given, given_onsets, allowed, ends, particles, temperature, top_p, seed
 ) -> tuple[tf.Tensor, ...]:
     """Draw what is free of some frames from p(free | primer, given), what is given later included.
 
@@ -33,6 +33,7 @@ def complete(
         primer: see `loop.write`.
         given: int32 `(count, length, voices)`, events to keep, -1 = free.
         given_onsets: bool `(count, length, voices)`, whether a given event is struck.
+        allowed: see `loop.write`; that free events are among these is given too.
         ends: bool scalar, whether the last frame ends the piece; that is weighed too, where the model has an `ending`.
         particles: int32 scalar.
         temperature: float32 scalar; like `top_p` it acts on what is free, not on the weights.
@@ -49,7 +50,7 @@ def complete(
     piece = tf.repeat(tf.range(count), particles)
     tonic = tf.gather(conditions["tonic"], piece)
     last, state = _rows(model, piece, *loop.listen(model, conditions, primer))
-    sample = functools.partial(frame.sample, temperature=temperature, top_p=top_p)
+    sample = functools.partial(frame.sample, allowed=allowed, temperature=temperature, top_p=top_p)
     shape = tf.TensorShape([None, frame.voices])
     written = [tf.TensorArray(dtype, size=length, element_shape=shape) for dtype in (tf.int32, tf.bool)]
     parents = tf.TensorArray(tf.int32, size=length, element_shape=tf.TensorShape([None]))

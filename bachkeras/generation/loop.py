@@ -7,7 +7,7 @@ import tensorflow as tf
 from bachkeras.layers.frame.base import END
 
 
-def write(model, conditions, primer, given, until_end, temperature, top_p, seed) -> tuple[tf.Tensor, ...]:
+def write(model, conditions, primer, given, allowed, until_end, temperature, top_p, seed) -> tuple[tf.Tensor, ...]:
     """Continue `primer` by as many frames as `given` has, or until every piece is over.
 
     Graph code: everything is a tensor, the state has a fixed size, so a frame costs the same wherever it stands.
@@ -19,6 +19,7 @@ def write(model, conditions, primer, given, until_end, temperature, top_p, seed)
         conditions: `tonic`, `mode`, `timestep` int32 `(count,)`; `position` int32 `(count, primer + length)`.
         primer: events, int32, and onsets, bool, `(count, primer, voices)`, to continue; may have no frames.
         given: int32 `(count, length, voices)`, events to keep, -1 = free.
+        allowed: bool `(voices, 89)`, what free events may be, see `FrameDistribution.sample`.
         until_end: bool scalar, whether a piece is over where the model ends it.
         temperature: float32 scalar.
         top_p: float32 scalar.
@@ -42,6 +43,7 @@ def write(model, conditions, primer, given, until_end, temperature, top_p, seed)
             context,
             previous=last.events,
             given=given[:, t],
+            allowed=allowed,
             temperature=temperature,
             top_p=top_p,
             seed=tf.stack([seed, t]),

@@ -21,6 +21,7 @@ _WRITE_SIGNATURE = (
     tf.TensorSpec((None, None, None), tf.int32, "primer"),
     tf.TensorSpec((None, None, None), tf.bool, "primer_onsets"),
     tf.TensorSpec((None, None, None), tf.int32, "given"),
+    tf.TensorSpec((None, END + 1), tf.bool, "allowed"),
     tf.TensorSpec((), tf.bool, "until_end"),
     tf.TensorSpec((), tf.float32, "temperature"),
     tf.TensorSpec((), tf.float32, "top_p"),
@@ -31,6 +32,7 @@ _WRITE_SIGNATURE = (
 _COMPLETE_SIGNATURE = (
     *_WRITE_SIGNATURE[:4],
     tf.TensorSpec((None, None, None), tf.bool, "given_onsets"),
+    _WRITE_SIGNATURE[4],
     tf.TensorSpec((), tf.bool, "ends"),
     tf.TensorSpec((), tf.int32, "particles"),
     *_WRITE_SIGNATURE[-3:],
@@ -150,6 +152,7 @@ class FrameModel(keras.Model):
         until_end: bool = False,
         primer: np.ndarray | Mapping[str, np.ndarray] | None = None,
         given: np.ndarray | None = None,
+        allowed: np.ndarray | None = None,
         conditions: Mapping[str, np.ndarray | int] | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
@@ -165,6 +168,8 @@ class FrameModel(keras.Model):
                 with the arrays that the model reads, named as in a batch: `pianoroll` and `onsets` `(time, 88)`;
                 labelled: `voices` and `voice_onsets` `(time, voices)`, such as the events and onsets written here.
             given: int32 `(length, voices)` or `(count, length, voices)`, events to keep, -1 = free.
+            allowed: bool `(voices, 89)`, the notes that each voice may sing where it is free; a rest it always may.
+                None: all.
             conditions: `tonic`, `mode`, `timestep` (its place in `TIMESTEPS`): a number, or one a piece; `position`:
                 a number a frame, those of the primer first. What is left out is unknown.
             temperature: above 1 bolder, below 1 safer; acts on each head's softmax.
@@ -192,6 +197,7 @@ class FrameModel(keras.Model):
             primer,
             primer_onsets,
             given,
+            self._allowed(allowed),
             tf.constant(until_end),
             tf.constant(temperature, tf.float32),
             tf.constant(top_p, tf.float32),
@@ -207,6 +213,7 @@ class FrameModel(keras.Model):
         given: np.ndarray,
         *,
         given_onsets: np.ndarray | None = None,
+        allowed: np.ndarray | None = None,
         ends: bool = False,
         primer: np.ndarray | Mapping[str, np.ndarray] | None = None,
         conditions: Mapping[str, np.ndarray | int] | None = None,
@@ -224,6 +231,7 @@ class FrameModel(keras.Model):
                 else a prefix of each frame's.
             given_onsets: bool `(count, length, voices)`, whether given events are struck, where that is modelled; None:
                 where an event differs from the one before.
+            allowed: see `generate`.
             ends: whether the piece ends with the last frame.
             primer: see `generate`.
             conditions: see `generate`.
@@ -233,8 +241,8 @@ class FrameModel(keras.Model):
             seed: see `generate`.
 
         Returns:
-            What `generate` returns, and `log_given` float32 `(count,)`: an estimate of log p(given) in nats, at
-            temperature and top_p 1 that of an unbiased estimate of p; where the piece ends counts, if the model knows.
+            What `generate` returns, and `log_given` float32 `(count,)`: an estimate of log p(given, allowed) in nats,
+            at temperature and top_p 1 that of an unbiased one of p. Where the piece ends counts, if the model knows.
 
         Raises:
             ValueError: if an argument is out of its range or has another shape, or the model cannot.
@@ -258,6 +266,7 @@ class FrameModel(keras.Model):
             primer_onsets,
             tf.constant(given, tf.int32),
             tf.cast(_broadcast("given_onsets", onsets, given.shape), tf.bool),
+            self._allowed(allowed),
             tf.constant(ends),
             tf.constant(particles),
             tf.constant(temperature, tf.float32),
@@ -265,6 +274,11 @@ class FrameModel(keras.Model):
             tf.constant(seed, tf.int32),
         )
         return self._music(events, onsets) | {"log_given": log_given.numpy()}
+
+    def _allowed(self, allowed) -> tf.Tensor:
+        """What free events may be, bool `(voices, 89)`."""
+        everything = True if allowed is None else allowed
+        return tf.cast(_broadcast("allowed", everything, (self.frame.voices, END + 1)), tf.bool)
 
     def _music(self, events, onsets) -> dict[str, np.ndarray]:
         """What was written, as `generate` returns it."""
@@ -310,8 +324,8 @@ class FrameModel(keras.Model):
     def _score_graph(self, batch):
         return {name: tf.reduce_sum(term * batch["mask"], 1) for name, term in self(batch, training=False).items()}
 
-    def _write_graph(self, conditions, primer, primer_onsets, given, until_end, temperature, top_p, seed):
-        return loop.write(self, conditions, (primer, primer_onsets), given, until_end, temperature, top_p, seed)
+    def _write_graph(self, conditions, primer, primer_onsets, *others):
+        return loop.write(self, conditions, (primer, primer_onsets), *others)
 
     def _complete_graph(self, conditions, primer, primer_onsets, *others):
         return constrained.complete(self, conditions, (primer, primer_onsets), *others)

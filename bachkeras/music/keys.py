@@ -13,8 +13,7 @@ PROFILES = {
 """How often each degree of a key comes in folk songs, in semitones above the tonic (Aarden 2003)."""
 
 LAST = 0.5
-"""What it weighs that a piece ends on the tonic, beside a correlation. Chosen on validation pieces of `chorales_16th`:
-with it the key of 96% of their sopranos is found, without it of 76%."""
+"""What it weighs that a piece ends on the tonic, beside a correlation; chosen on validation pieces."""
 
 
 def find(score: Score, *, ends: bool = True) -> Key:

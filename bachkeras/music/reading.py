@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import math
 import os
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 MIDI, MUSICXML, ABC = (".mid", ".midi"), (".musicxml", ".xml", ".mxl"), (".abc",)
 """The endings of the files that `read` knows, in small letters."""
 
+MIDI_TEMPO = 120.0
+"""Quarters a minute of a MIDI file that does not say."""
+
 _MINOR_MODES = ("minor", "aeolian", "dorian", "phrygian", "locrian")
 
 _ABC_MISREAD = {
@@ -42,7 +46,10 @@ class ReadError(ValueError):
 
 
 def read(path: str | os.PathLike) -> Score:
-    """Reads a file by its ending, in small or capital letters: see `MIDI` (for it `midi.read`), `MUSICXML` and `ABC`.
+    """Reads a file by its ending, in small or capital letters: see `MIDI`, `MUSICXML` and `ABC`.
+
+    Of MIDI, see `midi.read`, two things are understood that a file does not say: without a tempo it plays at 120
+    quarters a minute; and C major is what programs write that know no key, so it is none.
 
     Of MusicXML and ABC, times are exact, in 480 ticks a quarter or the least multiple of it that holds them; where that
     is more than MIDI can have, 32767, they move to the nearest of 480. Tied notes are one note, the notes of a chord
@@ -54,24 +61,37 @@ def read(path: str | os.PathLike) -> Score:
     ABC is one tune of one voice.
 
     Raises:
-        ReadError: if the file cannot be opened, is broken or of another kind, or is ABC of several tunes or voices or
-            with something that music21 misreads, such as overlays.
+        ReadError: if the file cannot be opened, is broken or of another kind, or has no notes, or is ABC of several
+            tunes or voices or with something that music21 misreads, such as overlays.
         midi.MidiError: the same for MIDI. Both are ValueErrors of one line that name the file.
     """
     path = Path(path)
     ending = path.suffix.lower()
-    if ending in MIDI:
-        return midi.read(path)
     try:
         content = path.read_bytes()
-        if ending not in (*MUSICXML, *ABC):
+        if ending not in (*MIDI, *MUSICXML, *ABC):
             raise ReadError(f"it ends in none of {' '.join((*MIDI, *MUSICXML, *ABC))}")
         if not content.strip():
             raise ReadError("it is empty")
-        return _score(_from_abc(content) if ending in ABC else _from_musicxml(content))
+        if ending in MIDI:
+            score = _as_played(midi.read(path))
+        else:
+            score = _score(_from_abc(content) if ending in ABC else _from_musicxml(content))
+        if not len(score.notes):
+            raise ReadError("it has no notes (drums do not count)")
+        return score
+    except midi.MidiError:
+        raise
     # music21 raises what its parsing stumbles over: any error is one of the file.
     except Exception as error:
         raise ReadError(f"Cannot read {str(path)!r}: {_reason(error)}") from error
+
+
+def _as_played(score: Score) -> Score:
+    """A MIDI file's score with what is understood, see `read`."""
+    tempos = score.tempos or (Tempo(0, MIDI_TEMPO),)
+    keys = () if all((key.tonic, key.mode) == (0, MAJOR) for key in score.keys) else score.keys
+    return dataclasses.replace(score, tempos=tempos, keys=keys)
 
 
 def _reason(error: Exception) -> str:

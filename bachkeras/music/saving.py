@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,12 +43,25 @@ def write(
     """
     check(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{i:03}.mid" for i in range(1, len(scores) + 1)]
-    for path, score in zip(paths, scores, strict=True):
-        midi.write(path, score, program)
-        render.picture(path.with_suffix(".png"), score)
-        if as_musicxml:
-            musicxml.write(path.with_suffix(".musicxml"), score)
-        if as_wav:
-            audio.write(path.with_suffix(".wav"), score, program)
-    return paths
+    names = [f"{i:03}" for i in range(1, len(scores) + 1)]
+    try:
+        # All of them or none: what is broken off leaves no music behind.
+        with tempfile.TemporaryDirectory(prefix=files.UNFINISHED, dir=folder) as made:
+            for name, score in zip(names, scores, strict=True):
+                _write(Path(made) / name, score, program, as_musicxml, as_wav)
+            for path in sorted(Path(made).iterdir()):
+                path.replace(folder / path.name)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # If nothing else is in it.
+        raise
+    return [folder / f"{name}.mid" for name in names]
+
+
+def _write(path: Path, score: Score, program: int, as_musicxml: bool, as_wav: bool) -> None:
+    midi.write(path.with_suffix(".mid"), score, program)
+    render.picture(path.with_suffix(".png"), score)
+    if as_musicxml:
+        musicxml.write(path.with_suffix(".musicxml"), score)
+    if as_wav:
+        audio.write(path.with_suffix(".wav"), score, program)

@@ -11,7 +11,7 @@ import numpy as np
 from bachkeras.models.base import FrameModel
 from bachkeras.music import separation, voices
 from bachkeras.music.pianoroll import KEYS
-from bachkeras.music.score import NOTE, Key, Score
+from bachkeras.music.score import NOTE, Score
 from bachkeras.tasks import hearing
 from bachkeras.tasks.hearing import Grid
 from bachkeras.training import samples
@@ -38,7 +38,7 @@ def continue_(
         length: new frames; "auto": until the model ends the piece; None: `samples.LENGTH`.
         keep_primer: put the primer before the new music; its notes stay as they are, but a note that the model holds on
             lasts longer.
-        key: such as "D minor"; None: the score's own, if it has one.
+        key: such as "D minor"; None: `keys.find` finds it.
         temperature: see `compose`.
         top_p: see `compose`.
         seed: see `compose`.
@@ -47,10 +47,11 @@ def continue_(
         ValueError: if the model cannot, or an argument is out of its range.
     """
     score = hearing.score(primer)
-    sign = hearing.key(key)
     performer = hearing.player(model)
     card, frame = performer.card, performer.frame
-    grid = Grid.over(score, card)
+    told = hearing.key(key, score, card, ends=False)
+    signs = hearing.signatures(key, score, told)
+    grid = Grid.over(dataclasses.replace(score, keys=signs), card)
     most, until_end = samples.frames(performer, card, samples.LENGTH if length is None else length)
     voice = separation.separate(grid.score, frame.voices)
     events, onsets = grid.columns(grid.score.notes, voice, frame.voices)
@@ -62,8 +63,8 @@ def continue_(
         most,
         until_end=until_end,
         primer=heard,
-        conditions=grid.conditions(sign, grid.end + most),
-        allowed=hearing.allowed(performer),
+        conditions=grid.conditions(told, grid.end + most),
+        allowed=samples.allowed(performer, card),
         temperature=temperature,
         top_p=top_p,
         seed=hearing.seed(seed),
@@ -74,9 +75,9 @@ def continue_(
     for i, frames in enumerate(lengths.tolist()):
         new = _columns({name: array[i, :frames] for name, array in written.items()})
         if keep_primer:
-            found.append(_joined(grid, _columns(heard), new, voice if frame.labelled else None, sign))
+            found.append(_joined(grid, _columns(heard), new, voice if frame.labelled else None))
         else:
-            found.append(_alone(grid, new, sign, frame.labelled))
+            found.append(_alone(grid, new, frame.labelled))
     return found
 
 
@@ -94,7 +95,7 @@ def _columns(music: dict[str, np.ndarray]) -> Columns:
     return Columns(np.where(music["pianoroll"], np.arange(KEYS), voices.REST), music.get("onsets"))
 
 
-def _joined(grid: Grid, heard: Columns, new: Columns, voice: np.ndarray | None, key: Key | None) -> Score:
+def _joined(grid: Grid, heard: Columns, new: Columns, voice: np.ndarray | None) -> Score:
     """The primer and what comes after it, each voice in its part.
 
     Args:
@@ -102,7 +103,6 @@ def _joined(grid: Grid, heard: Columns, new: Columns, voice: np.ndarray | None, 
         heard: the primer.
         new: what comes after it.
         voice: which column each of the primer's notes is in; None: columns are keys.
-        key: of the music; None: as in the primer.
     """
     score, seam = grid.score, grid.end * grid.step
     notes, added = score.notes.copy(), grid.notes(*new, grid.end)
@@ -122,11 +122,10 @@ def _joined(grid: Grid, heard: Columns, new: Columns, voice: np.ndarray | None, 
     else:
         home, parts = hearing.home(score, voice, new.events.shape[1])
         added["part"] = home[added["part"]]
-    keys = score.keys if key is None else (key,)
-    return dataclasses.replace(score, notes=np.concatenate([notes, added]).astype(NOTE), parts=parts, keys=keys)
+    return dataclasses.replace(score, notes=np.concatenate([notes, added]).astype(NOTE), parts=parts)
 
 
-def _alone(grid: Grid, new: Columns, key: Key | None, labelled: bool) -> Score:
+def _alone(grid: Grid, new: Columns, labelled: bool) -> Score:
     """What comes after the primer as a piece of its own, in the metre, key and tempo that hold there."""
     score, seam = grid.score, grid.end * grid.step
     notes = grid.notes(*new, 0)
@@ -139,7 +138,7 @@ def _alone(grid: Grid, new: Columns, key: Key | None, labelled: bool) -> Score:
         end=len(new.events) * grid.step,
         parts=voices.names(new.events.shape[1]) if labelled else ("Piano",),
         meters=meters,
-        keys=keys if key is None else (key,),
+        keys=keys,
         tempos=tempos,
         upbeat=int(meters[0].quarters * score.ticks_per_quarter - place * grid.step) if meters and place > 0 else 0,
         title=score.title,

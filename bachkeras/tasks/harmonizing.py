@@ -12,7 +12,7 @@ from bachkeras.models.base import FrameModel
 from bachkeras.music import melody as melodies
 from bachkeras.music import voices
 from bachkeras.music.pianoroll import KEYS, LOWEST
-from bachkeras.music.score import NOTE, Key, Score
+from bachkeras.music.score import NOTE, Score
 from bachkeras.tasks import hearing
 from bachkeras.tasks.hearing import Grid
 
@@ -48,7 +48,7 @@ def harmonize(
         model: a run directory, or what `bachkeras.load` made of one; it writes labelled voices.
         count: number of harmonisations.
         melody_voice: which notes of the score are the melody, see `melody.of`.
-        key: such as "D minor"; None: the score's own, if it has one.
+        key: such as "D minor"; None: `keys.find` finds it.
         temperature: see `compose`.
         top_p: see `compose`.
         particles: the more, the further the model looks ahead, and the longer it takes.
@@ -58,8 +58,8 @@ def harmonize(
         ValueError: if there is no melody to be found, the model cannot, or an argument is out of its range.
     """
     tune = melodies.of(hearing.score(melody), melody_voice)
-    sign = hearing.key(key)
     performer = hearing.player(model, completes=True)
+    told = hearing.key(key, tune, performer.card)
     octaves = _octaves(tune.notes, performer.card["sounding_shift"])
     grid = Grid.over(tune.transpose(OCTAVE * octaves), performer.card)
     given, onsets = _given(grid, performer.frame.voices)
@@ -68,14 +68,15 @@ def harmonize(
         given,
         onsets,
         ends=True,
-        conditions=grid.conditions(sign, grid.end),
+        conditions=grid.conditions(told, grid.end),
         count=count,
         particles=particles,
         temperature=temperature,
         top_p=top_p,
         seed=seed,
     )
-    return [_score(grid, events, struck, octaves, sign) for events, struck in music]
+    signs = hearing.signatures(key, tune, told)
+    return [dataclasses.replace(_score(grid, events, struck, octaves), keys=signs) for events, struck in music]
 
 
 def _given(grid: Grid, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +106,7 @@ def _octaves(notes: np.ndarray, shift: int) -> int:
     return min(range(-9, 10), key=outside)
 
 
-def _score(grid: Grid, events: np.ndarray, onsets: np.ndarray | None, octaves: int, key: Key | None) -> Score:
+def _score(grid: Grid, events: np.ndarray, onsets: np.ndarray | None, octaves: int) -> Score:
     """The melody with the voices that the model wrote, back where the melody was."""
     tune = grid.score
     added = grid.notes(events, onsets, grid.begin)
@@ -116,5 +117,4 @@ def _score(grid: Grid, events: np.ndarray, onsets: np.ndarray | None, octaves: i
     depth = max(int(added["pitch"].min(initial=127)) - LOWEST, 0) // OCTAVE
     added["pitch"] -= OCTAVE * min(max(octaves, 0), depth)
     notes = np.concatenate([tune.transpose(-OCTAVE * octaves).notes, added]).astype(NOTE)
-    keys = tune.keys if key is None else (key,)
-    return dataclasses.replace(tune, notes=notes, parts=voices.names(events.shape[1]), keys=keys)
+    return dataclasses.replace(tune, notes=notes, parts=voices.names(events.shape[1]))

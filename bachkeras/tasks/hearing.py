@@ -13,10 +13,10 @@ import numpy as np
 
 from bachkeras.data.pipeline import timestep_index
 from bachkeras.models.base import FrameModel
-from bachkeras.music import bars, reading, timesteps, voices
+from bachkeras.music import bars, keys, reading, timesteps, voices
 from bachkeras.music.pianoroll import KEYS, LOWEST
 from bachkeras.music.score import Key, Score
-from bachkeras.training import directory, settings
+from bachkeras.training import directory, samples, settings
 
 LATE = 4
 """A note is heard in a frame if it begins no later than this part of it: played notes are late at times."""
@@ -56,13 +56,35 @@ def score(piece: str | os.PathLike | Score) -> Score:
     """
     read = piece if isinstance(piece, Score) else reading.read(piece)
     if not len(read.notes):
-        raise ValueError(f"There are no notes. Received: {str(piece) if read is not piece else 'an empty score'!r}")
+        raise ValueError("There are no notes (drums do not count). Received: a score without any")
     return read
 
 
-def key(text: str | None) -> Key | None:
-    """The key of a name, such as "D minor"; None for None."""
-    return None if text is None else Key(0, *settings.parse_key(text))
+def key(name: str | None, piece: Score, card: Mapping[str, Any], *, ends: bool = True) -> Key | None:
+    """The key that a model is told of a score.
+
+    Args:
+        name: such as "D minor"; None: the one that `keys.find` finds.
+        piece: the score.
+        card: config.json of the model's run.
+        ends: whether the score is a whole piece.
+
+    Returns:
+        None if nobody named it and the model knows no such key.
+
+    Raises:
+        ValueError: if the name is none, or the model was trained in no such key.
+    """
+    told = keys.find(piece, ends=ends) if name is None else Key(0, *settings.parse_key(name))
+    if name is None and not settings.knows(card, (told.tonic, told.mode)):
+        return None
+    settings.in_key(settings.known(card)[0][0], (told.tonic, told.mode), card)
+    return told
+
+
+def signatures(name: str | None, piece: Score, told: Key | None) -> tuple[Key, ...]:
+    """The keys that are written: the one that was named, else the score's own, else the one that was found."""
+    return piece.keys if told is None or (name is None and piece.keys) else (told,)
 
 
 def check_count(count: int) -> None:
@@ -82,6 +104,8 @@ def complete(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """What the model writes around given events, `count` times, one after another: each takes all the memory it gets.
 
+    A voice keeps to the notes that it sings in the corpus, where it is free.
+
     Args:
         performer: a `player`.
         given: `(time, voices)`, see `FrameModel.complete`; so are `onsets` and the other arguments.
@@ -97,7 +121,13 @@ def complete(
     random = np.random.default_rng(seed)
     for _ in range(count):
         number = int(random.integers(2**31))
-        music = performer.complete(given[None], given_onsets=onsets[None], seed=number, **arguments)
+        music = performer.complete(
+            given[None],
+            given_onsets=onsets[None],
+            allowed=samples.allowed(performer, performer.card),
+            seed=number,
+            **arguments,
+        )
         yield music["events"][0], music["onsets"][0] if "onsets" in music else None
 
 
@@ -197,13 +227,22 @@ def _frames(notes: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
     return first, stop
 
 
-def home(part: np.ndarray, voice: np.ndarray, columns: int) -> np.ndarray:
-    """The part in which each voice has most of its notes, int `(columns,)`; a voice without notes is at home with all.
+def home(piece: Score, voice: np.ndarray, columns: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The part in which each voice has most of its notes, int `(columns,)`, and the names of all parts.
+
+    A voice that has no notes, and no part of its name, gets a part of its own.
 
     Args:
-        part: of each note.
-        voice: of each note, -1 none.
+        piece: the score.
+        voice: of each of its notes, -1 none.
         columns: number of voices.
     """
-    most = np.bincount(part).argmax()
-    return np.array([np.bincount(part[voice == k]).argmax() if (voice == k).any() else most for k in range(columns)])
+    parts, found = piece.parts, []
+    for k, name in enumerate(voices.names(columns)):
+        if (voice == k).any():
+            found.append(int(np.bincount(piece.notes["part"][voice == k]).argmax()))
+            continue
+        if name not in parts:
+            parts = (*parts, name)
+        found.append(parts.index(name))
+    return np.array(found), parts

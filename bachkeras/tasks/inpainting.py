@@ -50,7 +50,7 @@ def inpaint(
         voices: names of those to write, such as ["alto", "tenor"]; None: all that sing in
             the piece.
         count: number of versions.
-        key: such as "D minor"; None: the score's own, if it has one.
+        key: such as "D minor"; None: `keys.find` finds it.
         temperature: see `compose`.
         top_p: see `compose`.
         particles: see `harmonize`.
@@ -63,8 +63,8 @@ def inpaint(
     score = hearing.score(piece)
     numbers = bar_lines.parse(bars) if isinstance(bars, str) else bars
     bar_lines.span(score, *numbers)  # Wrong ones are refused before the model is loaded.
-    sign = hearing.key(key)
     performer = hearing.player(model, completes=True)
+    told = hearing.key(key, score, performer.card)
     columns = performer.frame.voices
     grid = Grid.over(score, performer.card)
     start, end = bar_lines.span(grid.score, *numbers)
@@ -88,7 +88,7 @@ def inpaint(
         onsets[first:heard],
         primer={"voices": events[:first], "voice_onsets": onsets[:first]},
         ends=heard == len(events),
-        conditions=grid.conditions(sign, grid.begin + heard),
+        conditions=grid.conditions(told, grid.begin + heard),
         count=count,
         particles=particles,
         temperature=temperature,
@@ -105,9 +105,7 @@ def inpaint(
         added = added[added["start"] < added["end"]]
         added["part"] = home[added["part"]]
         rest = notes[~removed]
-        versions.append(
-            dataclasses.replace(grid.score, notes=np.concatenate([rest, added]).astype(NOTE), parts=parts)
-        )
+        versions.append(dataclasses.replace(grid.score, notes=np.concatenate([rest, added]).astype(NOTE), parts=parts))
     return versions
 
 

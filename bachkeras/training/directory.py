@@ -10,10 +10,12 @@ from types import MappingProxyType
 from typing import Any
 
 import keras
+import numpy as np
 
 import bachkeras.models  # noqa: F401 - Keras must know the classes of a saved model.
 from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
+from bachkeras.music.voices import REST
 from bachkeras.training import checkpoint, settings
 from bachkeras.training.config import Config, from_dict
 
@@ -91,8 +93,19 @@ def describe(model_name: str, config: Config, corpus: Corpus, seed: int) -> dict
         "mean_length": corpus.frames / len(corpus),  # In frames.
         # What the corpus' pieces are like, so that new ones can be: setting, number of pieces.
         "settings": [[setting._asdict(), count] for setting, count in settings.of_corpus(corpus)],
+        # The lowest and the highest pitch index that each voice sings.
+        "ranges": ranges(corpus),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def ranges(corpus: Corpus) -> list[list[int]] | None:
+    """The lowest and the highest note of each labelled voice, pitch indices; None where there are none."""
+    if not corpus.voices:
+        return None
+    sung = np.concatenate([piece["voices"] for piece in corpus.pieces])
+    columns = [column[column != REST] for column in sung.T]
+    return [[int(column.min(initial=REST)), int(column.max(initial=0))] for column in columns]
 
 
 def data(corpus: Corpus) -> dict[str, str]:

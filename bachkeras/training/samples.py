@@ -32,6 +32,8 @@ def scores(
 ) -> list[Score]:
     """Let a model write pieces, each in a setting drawn from those of the corpus that it was trained on.
 
+    A labelled voice keeps to the notes that it sings in the corpus.
+
     Args:
         model: a `FrameModel`.
         card: its run's config.json.
@@ -60,6 +62,11 @@ def scores(
     ]
 
 
+def allowed(model, card: Mapping[str, Any]) -> np.ndarray | None:
+    """What a model's labelled voices may sing, see `settings.allowed`."""
+    return settings.allowed(card) if model.frame.labelled else None
+
+
 def frames(model, card: Mapping[str, Any], length: int | str | None) -> tuple[int, bool]:
     """The most frames to write, and whether the model ends a piece before; see `scores`.
 
@@ -80,6 +87,7 @@ def compose(
     lengths: Sequence[int],
     *,
     until_end: bool = False,
+    allowed: np.ndarray | None = None,
     seed: int,
     temperature: float = 1.0,
     top_p: float = 1.0,
@@ -91,6 +99,7 @@ def compose(
         drawn: the settings.
         lengths: frames of each piece.
         until_end: a piece may be shorter, where the model ends it.
+        allowed: see `FrameModel.generate`.
         seed: same seed, same music.
         temperature: see `FrameModel.generate`.
         top_p: see `FrameModel.generate`.
@@ -104,6 +113,7 @@ def compose(
         len(drawn),
         most,
         until_end=until_end,
+        allowed=allowed,
         conditions={
             "tonic": [s.tonic for s in drawn],
             "mode": [s.mode for s in drawn],

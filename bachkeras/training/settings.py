@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bachkeras.data.pipeline import Corpus
+from bachkeras.layers.frame.base import END
 from bachkeras.music.score import MAJOR, MINOR, TONICS, UNKNOWN_MODE, UNKNOWN_TONIC, Meter
 
 LONGEST = 4
@@ -98,6 +99,15 @@ def longest(card: Mapping[str, Any]) -> int:
     return round(LONGEST * card["mean_length"])
 
 
+def knows(card: Mapping[str, Any], key: tuple[int, int]) -> bool:
+    """Whether training has told the model of a key."""
+    try:
+        in_key(known(card)[0][0], key, card)
+    except ValueError:
+        return False
+    return True
+
+
 def in_key(setting: Setting, key: tuple[int, int], card: Mapping[str, Any]) -> Setting:
     """The setting in another key, as far as training has told the model of keys."""
     seen = [other for other, _ in known(card) if other.tonic != UNKNOWN_TONIC]
@@ -140,3 +150,14 @@ def parse_key(text: str) -> tuple[int, int]:
     tonic = (TONICS.index(letter.upper()) + {"#": 1, "b": -1, "": 0}[accidental]) % 12
     minor = mode == "minor" or (mode is None and letter.islower())
     return tonic, MINOR if minor else MAJOR
+
+
+def allowed(card: Mapping[str, Any]) -> np.ndarray | None:
+    """What each voice sings in the corpus, from its lowest to its highest note, bool `(voices, 89)`.
+
+    None: where voices are not labelled, and of runs that do not say.
+    """
+    if not card.get("ranges"):
+        return None
+    events = np.arange(END + 1)
+    return np.array([(events >= low) & (events <= high) | (events == END) for low, high in card["ranges"]])

@@ -164,6 +164,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         previous: tf.Tensor | None = None,
         given: tf.Tensor | None = None,
         given_onsets: tf.Tensor | None = None,
+        allowed: tf.Tensor | None = None,
         temperature: tf.Tensor | float = 1.0,
         top_p: tf.Tensor | float = 1.0,
         seed: tf.Tensor,
@@ -176,6 +177,8 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
             given: int32 `(..., voices)`, events to keep, `FREE` (-1) = draw; any of them when labelled, else a prefix.
             given_onsets: bool `(..., voices)`, whether the given events are struck, where that is modelled; None: draw
                 it. A given event that did not sound in the frame before is struck, whatever it says.
+            allowed: bool `(voices, 89)`, what each free event may be; `END` always may. None: anything. It counts as
+                given that an event is one of these.
             temperature: divides the logits of each head; above 0.
             top_p: each head draws from its most probable events that together reach this probability, in (0, 1].
             seed: int32 `(2,)`, as `tf.random.stateless_*` take it. Same seed, same frame.

@@ -191,7 +191,9 @@ class ChainedVoices(FrameDistribution):
         self._chain(context, previous, choose, strike, training)
         return tf.stack(log_p, -1)
 
-    def sample(self, context, *, previous=None, given=None, given_onsets=None, temperature=1.0, top_p=1.0, seed):
+    def sample(
+        self, context, *, previous=None, given=None, given_onsets=None, allowed=None, temperature=1.0, top_p=1.0, seed
+    ):
         """See `FrameDistribution.sample`."""
         shape = tf.shape(context)[:-1]
         if given is None:
@@ -201,16 +203,21 @@ class ChainedVoices(FrameDistribution):
         free = given == FREE
         events, onsets, log_q, log_given = [], [], [], []
 
-        def emit(k, logits, noise, told, is_told):
-            """One of the classes of `logits`: `told` where `is_told`, else drawn."""
+        def emit(k, logits, inside, noise, told, is_told):
+            """One of the classes of `logits`: `told` where `is_told`, else drawn from those `inside` (None: all)."""
+            log_p, log_inside = tf.nn.log_softmax(logits), 0.0
+            if inside is not None:
+                logits = tf.where(inside, logits, FORBIDDEN)
+                log_inside = tf.reduce_logsumexp(tf.where(inside, log_p, FORBIDDEN), -1)
             drawn_from = temper(logits, temperature, top_p)
             chosen = tf.where(is_told, told, tf.argmax(drawn_from + noise[..., k, :], -1, tf.int32))
             log_q.append(tf.where(is_told, 0.0, _at(drawn_from, chosen)))
-            log_given.append((k, tf.where(is_told, _at(tf.nn.log_softmax(logits), chosen), 0.0)))
+            log_given.append((k, tf.where(is_told, _at(log_p, chosen), log_inside)))
             return chosen
 
         def choose(k, logits):
-            events.append(emit(k, logits, noise, given[..., k], ~free[..., k]))
+            inside = None if allowed is None else allowed[k] | (tf.range(EVENTS) == END)
+            events.append(emit(k, logits, inside, noise, given[..., k], ~free[..., k]))
             return tf.one_hot(events[-1], EVENTS)
 
         def strike(k, logits):
@@ -221,7 +228,7 @@ class ChainedVoices(FrameDistribution):
                 sure = tf.reduce_min(logits, -1) <= FORBIDDEN / 2
                 told = tf.where(sure, tf.argmax(logits, -1, tf.int32), tf.cast(given_onsets[..., k], tf.int32))
                 is_told = ~free[..., k]
-            onsets.append(emit(k, logits, coins, told, is_told) > 0)
+            onsets.append(emit(k, logits, None, coins, told, is_told) > 0)
             return onsets[-1]
 
         self._chain(context, previous, choose, strike)

@@ -60,7 +60,9 @@ class IndependentNotes(FrameDistribution):
         log_p = self(context, training=training)
         return tf.where(self.pianoroll(events) > 0.5, log_p[..., 1], log_p[..., 0])
 
-    def sample(self, context, *, previous=None, given=None, given_onsets=None, temperature=1.0, top_p=1.0, seed):
+    def sample(
+        self, context, *, previous=None, given=None, given_onsets=None, allowed=None, temperature=1.0, top_p=1.0, seed
+    ):
         """See `FrameDistribution.sample`. A given prefix settles every key from its last note up."""
         log_p = self(context)
         if given is None:
@@ -71,6 +73,8 @@ class IndependentNotes(FrameDistribution):
         # The lowest settled key: the last note given; below all keys after END; above all where nothing is given.
         lowest = tf.reduce_min(tf.where(given == FREE, KEYS, tf.where(given == END, -1, given)), -1, keepdims=True)
         settled = tf.range(KEYS) >= lowest
+        if allowed is not None:
+            settled |= ~tf.reduce_any(allowed[:, :KEYS], 0)  # Of these keys it is given that they are silent.
         sounds = tf.where(settled, multi_hot(tf.where(given == FREE, END, given)) > 0.5, drawn)
         log_q = tf.where(sounds, drawn_from[..., 1], drawn_from[..., 0])
         log_given = tf.where(sounds, log_p[..., 1], log_p[..., 0])
