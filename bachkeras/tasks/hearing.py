@@ -230,7 +230,7 @@ def _frames(notes: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
 def home(piece: Score, voice: np.ndarray, columns: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """The part in which each voice has most of its notes, int `(columns,)`, and the names of all parts.
 
-    A voice that has no notes, and no part of its name, gets a part of its own.
+    A voice that has no notes is at home in a part of its name, which comes after the others if there is none.
 
     Args:
         piece: the score.
@@ -239,10 +239,8 @@ def home(piece: Score, voice: np.ndarray, columns: int) -> tuple[np.ndarray, tup
     """
     parts, found = piece.parts, []
     for k, name in enumerate(voices.names(columns)):
-        if (voice == k).any():
-            found.append(int(np.bincount(piece.notes["part"][voice == k]).argmax()))
-            continue
-        if name not in parts:
+        own = piece.notes["part"][voice == k]
+        if not len(own) and name not in parts:
             parts = (*parts, name)
-        found.append(parts.index(name))
+        found.append(int(np.bincount(own).argmax()) if len(own) else parts.index(name))
     return np.array(found), parts

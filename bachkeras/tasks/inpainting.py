@@ -47,8 +47,7 @@ def inpaint(
         piece: a score, or a file: MIDI, MusicXML or ABC; `separation.separate` says which voice sings which note.
         bars: numbers of the first and the last bar, (5, 8) or "5-8"; an upbeat is bar 0.
         model: a run directory, or what `bachkeras.load` made of one; it writes labelled voices.
-        voices: names of those to write, such as ["alto", "tenor"]; None: all that sing in
-            the piece.
+        voices: names of those to write, such as ["alto", "tenor"]; None: all that sing in the piece.
         count: number of versions.
         key: such as "D minor"; None: `keys.find` finds it.
         temperature: see `compose`.
@@ -65,29 +64,18 @@ def inpaint(
     bar_lines.span(score, *numbers)  # Wrong ones are refused before the model is loaded.
     performer = hearing.player(model, completes=True)
     told = hearing.key(key, score, performer.card)
-    columns = performer.frame.voices
     grid = Grid.over(score, performer.card)
-    start, end = bar_lines.span(grid.score, *numbers)
-    notes = grid.score.notes
-    voice = separation.separate(grid.score, columns)
-    chosen = sorted({*voice[voice >= 0].tolist()}) if voices is None else _chosen(voices, columns)
-    inside = (notes["start"] >= start) & (notes["end"] <= end)
-    # Where all voices are written, a note that none of them could sing is in the way.
-    removed = inside & (np.isin(voice, chosen) | ((voice < 0) & (voices is None)))
-    events, onsets = grid.columns(notes, voice, columns)
-    kept, _ = grid.columns(notes, np.where(removed, -1, voice), columns)
-    first, stop = (min(max(-(-tick // grid.step) - grid.begin, 0), len(events)) for tick in (start, end))
-    free = np.zeros(events.shape, bool)
-    free[first:stop, chosen] = kept[first:stop, chosen] == REST
-    if not free.any():
+    passage = Passage.of(grid, bar_lines.span(grid.score, *numbers), performer.frame.voices, voices)
+    if not passage.free.any():
         raise ValueError(f"There is nothing to write: notes sound on through these bars. Received: bars={bars!r}")
-    heard = min(stop + AHEAD, len(events))
+    first, heard = passage.first, min(passage.stop + AHEAD, len(passage.events))
+    given = np.where(passage.free, FREE, passage.events)
     music = hearing.complete(
         performer,
-        np.where(free, FREE, events)[first:heard],
-        onsets[first:heard],
-        primer={"voices": events[:first], "voice_onsets": onsets[:first]},
-        ends=heard == len(events),
+        given[first:heard],
+        passage.onsets[first:heard],
+        primer={"voices": passage.events[:first], "voice_onsets": passage.onsets[:first]},
+        ends=heard == len(given),
         conditions=grid.conditions(told, grid.begin + heard),
         count=count,
         particles=particles,
@@ -95,18 +83,64 @@ def inpaint(
         top_p=top_p,
         seed=seed,
     )
-    home, parts = hearing.home(grid.score, voice, columns)
-    versions = []
-    for written, struck in music:
-        written = np.where(free[first:heard], written, REST)
-        struck = None if struck is None else struck & free[first:heard]
-        added = grid.notes(written, struck, grid.begin + first)
-        added["start"], added["end"] = np.maximum(added["start"], start), np.minimum(added["end"], end)
+    return [passage.filled(events, onsets) for events, onsets in music]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Passage:
+    """Some bars of a score, and what in them is to be written.
+
+    Attributes:
+        grid: over the score.
+        span: where they begin and end, in ticks.
+        voice: of each note of the score, -1 none.
+        removed: bool `(notes,)`, the notes that are replaced.
+        events: int32 `(time, voices)`, the whole score.
+        onsets: bool `(time, voices)`.
+        first: the passage's first frame among those, `stop`: the one after its last.
+        stop: see `first`.
+        free: bool `(time, voices)`, what is to be written.
+    """
+
+    grid: Grid
+    span: tuple[int, int]
+    voice: np.ndarray
+    removed: np.ndarray
+    events: np.ndarray
+    onsets: np.ndarray
+    first: int
+    stop: int
+    free: np.ndarray
+
+    @classmethod
+    def of(cls, grid: Grid, span: tuple[int, int], columns: int, voices: Sequence[str] | None) -> Passage:
+        """The passage between two ticks; `voices` are those of `inpaint`."""
+        notes = grid.score.notes
+        voice = separation.separate(grid.score, columns)
+        chosen = np.unique(voice[voice >= 0]) if voices is None else _chosen(voices, columns)
+        # Where all voices are written, a note that none of them could sing is in the way.
+        theirs = np.isin(voice, chosen) | ((voice < 0) & (voices is None))
+        removed = theirs & (notes["start"] >= span[0]) & (notes["end"] <= span[1])
+        events, onsets = grid.columns(notes, voice, columns)
+        kept, _ = grid.columns(notes, np.where(removed, -1, voice), columns)
+        first, stop = (min(max(-(-tick // grid.step) - grid.begin, 0), len(events)) for tick in span)
+        free = np.zeros(events.shape, bool)
+        free[first:stop, chosen] = kept[first:stop, chosen] == REST
+        return cls(grid, span, voice, removed, events, onsets, first, stop, free)
+
+    def filled(self, events: np.ndarray, onsets: np.ndarray | None) -> Score:
+        """The score with what was written, `(frames, voices)` from `first` on, in the place of what was removed."""
+        score, free = self.grid.score, self.free[self.first : self.first + len(events)]
+        added = self.grid.notes(
+            np.where(free, events, REST), None if onsets is None else onsets & free, self.grid.begin + self.first
+        )
+        added["start"], added["end"] = np.maximum(added["start"], self.span[0]), np.minimum(added["end"], self.span[1])
         added = added[added["start"] < added["end"]]
+        home, parts = hearing.home(score, self.voice, self.events.shape[1])
         added["part"] = home[added["part"]]
-        rest = notes[~removed]
-        versions.append(dataclasses.replace(grid.score, notes=np.concatenate([rest, added]).astype(NOTE), parts=parts))
-    return versions
+        notes = np.concatenate([score.notes[~self.removed], added]).astype(NOTE)
+        used = max(len(score.parts), int(notes["part"].max(initial=-1)) + 1)
+        return dataclasses.replace(score, notes=notes, parts=parts[:used])
 
 
 def _chosen(voices: Sequence[str], columns: int) -> list[int]:
