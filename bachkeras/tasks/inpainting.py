@@ -47,8 +47,7 @@ def inpaint(
         piece: a score, or a file: MIDI, MusicXML or ABC; `separation.separate` says which voice sings which note.
         bars: numbers of the first and the last bar, (5, 8) or "5-8"; an upbeat is bar 0.
         model: a run directory, or what `bachkeras.load` made of one; it writes labelled voices.
-        voices: names of those to write, such as ["alto", "tenor"]; None: all that sing in
-            the piece.
+        voices: names of those to write, such as ["alto", "tenor"]; None: all that sing in the piece.
         count: number of versions.
         key: such as "D minor"; None: `keys.find` finds it.
         temperature: see `compose`.
@@ -95,7 +94,6 @@ def inpaint(
         top_p=top_p,
         seed=seed,
     )
-    home, parts = hearing.home(grid.score, voice, columns)
     versions = []
     for written, struck in music:
         written = np.where(free[first:heard], written, REST)
@@ -103,7 +101,7 @@ def inpaint(
         added = grid.notes(written, struck, grid.begin + first)
         added["start"], added["end"] = np.maximum(added["start"], start), np.minimum(added["end"], end)
         added = added[added["start"] < added["end"]]
-        added["part"] = home[added["part"]]
+        added["part"], parts = hearing.home(grid.score, voice, columns, added["part"])
         rest = notes[~removed]
         versions.append(dataclasses.replace(grid.score, notes=np.concatenate([rest, added]).astype(NOTE), parts=parts))
     return versions
