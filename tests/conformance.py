@@ -245,6 +245,31 @@ def test_given_events_are_kept(model):
     assert np.all(kept[:, 3] == END)
 
 
+def test_free_voices_sing_what_they_may(model):
+    """What is given stays, though it is not allowed."""
+    voices = model.frame.voices
+    allowed = np.zeros((voices, END + 1), bool)
+    allowed[:, 30:50] = True
+    given = np.full((2, 12, voices), -1)
+    given[:, 5, 0] = 60
+    kept = given != -1
+    written = [model.generate(2, 12, given=given, allowed=allowed, seed=0)]
+    if model.can_complete:
+        written.append(model.complete(given, allowed=allowed, particles=2, seed=0))
+        assert np.all(written[1]["log_given"] < model.complete(given, particles=2, seed=0)["log_given"])
+    for music in written:
+        sung = music["events"][~kept]
+        assert np.all(((sung >= 30) & (sung < 50)) | (sung == END))
+        assert np.any(sung != END)
+        assert np.all(music["events"][kept] == 60)
+    free = model.generate(2, 12, given=given, seed=0)["events"][~kept]
+    assert np.any(free < 30)
+    everything = np.ones((voices, END + 1), bool)
+    np.testing.assert_array_equal(model.generate(2, 12, given=given, allowed=everything, seed=0)["events"][~kept], free)
+    with pytest.raises(ValueError, match=rf"allowed must have shape \({voices}, 89\)"):
+        model.generate(1, 2, allowed=np.ones((3, 5), bool))
+
+
 def test_what_is_given_is_kept_before_and_after(model):
     given = np.full((2, 5, model.frame.voices), -1)
     if not model.can_complete:

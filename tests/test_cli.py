@@ -49,6 +49,22 @@ def test_an_unknown_command_exits_2():
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--melody", "nowhere.mid"], "Cannot read 'nowhere.mid': No such file"),
+        (["--bars", "2"], "--bars goes with --inpaint alone. Received: bars='2'"),
+        (["--instrument", "kazoo"], "Received: "),
+        (["--out", __file__], "no folder"),
+    ],
+)
+def test_bad_input_is_refused_before_tensorflow_is_imported(arguments, message):
+    code = "import sys; from bachkeras import cli; print(cli.main(sys.argv[1:]), 'tensorflow' in sys.modules)"
+    result = python("-c", code, "generate", "--model", "nowhere", *arguments)
+    assert result.stdout == "2 False\n"
+    assert message in result.stderr
+
+
 def test_data_imports_no_tensorflow():
     code = "import bachkeras.data.sources, sys; assert 'tensorflow' not in sys.modules"
     assert python("-c", code).returncode == 0

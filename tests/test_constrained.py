@@ -62,6 +62,7 @@ def ways(given, onsets):
     before = np.concatenate([np.full_like(events[:, :1], END), events[:, :-1]], 1)
     possible = strokes == np.where(events == END, False, (events != before) | strokes)
     possible = possible[:, *free].all(-1)
+    strokes |= (events != before) & (events != END)  # So is a given one that follows another.
     return events[possible], strokes[possible]
 
 
@@ -89,9 +90,25 @@ def case(request, model):
 
 
 def test_what_is_drawn_and_what_is_given_are_as_probable_as_they_should(model, case):
+    assert_as_probable(model, *case)
+
+
+def test_what_is_allowed_is_given_too(model, case):
+    """Of the ways to fill what is free, those inside; a rest is always one of them."""
     given, ends, events, onsets, log_p = case
+    allowed = np.zeros((2, END + 1), bool)
+    allowed[0, 20:60:2] = allowed[1, 10:35] = True
+    free = np.nonzero(given == FREE)
+    sung = events[:, *free]
+    inside = np.all(allowed[free[1], sung] | (sung == END), 1)
+    assert 0 < inside.sum() < len(events)
+    assert_as_probable(model, given, ends, events[inside], onsets[inside], log_p[inside], allowed=allowed)
+
+
+def assert_as_probable(model, given, ends, events, onsets, log_p, **arguments):
+    """What `complete` draws and estimates, against all that it may draw and its log probability."""
     count = 300
-    music = complete(model, np.tile(given, (count, 1, 1)), STROKES, ends=ends, particles=32, seed=1)
+    music = complete(model, np.tile(given, (count, 1, 1)), STROKES, ends=ends, particles=32, seed=1, **arguments)
     exact = np.exp(log_p - logsumexp(log_p))
     common = np.flatnonzero(exact > 0.01)
     for i in common:
@@ -245,6 +262,7 @@ def test_particles_move_with_all_that_they_remember():
         nothing,
         tf.constant(given, tf.int32),
         tf.zeros(given.shape, tf.bool),
+        tf.fill((2, END + 1), True),
         tf.constant(True),
         *(tf.constant(512), tf.constant(1.0), tf.constant(1.0), tf.constant(0)),
     )
@@ -305,6 +323,7 @@ def test_a_primer_is_heard(model, particles):
         ({"given": PIECE[None] + 60}, "0 to 88"),
         ({"given": PIECE[None] - 40}, "0 to 88"),
         ({"given_onsets": np.zeros((1, 3, 2), bool)}, r"given_onsets must have shape \(1, 4, 2\)"),
+        ({"allowed": np.ones(88, bool)}, r"allowed must have shape \(2, 89\)\. Received: shape=\(88,\)"),
         ({"particles": 0}, "Received: particles=0"),
         ({"temperature": 0.0}, "Received: temperature=0"),
         ({"top_p": 0.0}, "top_p=0"),

@@ -280,7 +280,7 @@ def test_only_pieces_that_the_model_ended_are_endings(sung, corpora, monkeypatch
         return [{"pianoroll": r, "voices": np.full((len(r), 4), 5), "tonic": 2, "mode": 1} for r in rolls]
 
     monkeypatch.setattr(samples, "compose", compose)
-    monkeypatch.setattr(samples, "longest", lambda card: 6)
+    monkeypatch.setattr(settings, "longest", lambda card: 6)
     row, _ = figures.evaluate(directory.load(sung), "x", directory.card(sung), Comparison(corpora, labelled=True))
     assert (row["cut_share"], row["end_on_tonic"], row["mean_frames_to_end"]) == (0.5, 0.5, 3)
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import logsumexp
 
 from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
@@ -369,6 +370,89 @@ def test_a_given_prefix_is_kept_and_scored(frame):
     total = tf.reduce_sum(frame.log_prob(context, draw.events), -1)
     np.testing.assert_allclose(draw.log_q + draw.log_given, total, rtol=1e-4, atol=1e-4)
     assert np.all(draw.log_given.numpy() < 0)
+
+
+def some_allowed(frame):
+    """Other notes for each labelled voice, the same ones for all ranks of a set."""
+    allowed = np.zeros((frame.voices, END + 1), bool)
+    for k in range(frame.voices):
+        allowed[k, 30 + 5 * k * frame.labelled : 50 - 3 * k * frame.labelled : 2] = True
+    return allowed
+
+
+CHAINED = [name for name in FRAMES if name != "independent"]
+
+
+@pytest.mark.parametrize("tempered", [{}, {"temperature": 0.7, "top_p": 0.8}], ids=["", "tempered"])
+@pytest.mark.parametrize("name", CHAINED)
+def test_what_is_allowed_is_given(name, tempered):
+    """Its probability is the mass inside, at each head by enumeration of what this might emit."""
+    frame = made(FRAMES[name]())
+    random = np.random.default_rng(0)
+    context, allowed = random.normal(size=(30, 6)).astype(np.float32), some_allowed(frame)
+    previous = tf.tile([[50, 42, 36][: frame.voices]], (30, 1))
+    draw = frame.sample(context, previous=previous, allowed=tf.constant(allowed), seed=SEED, **tempered)
+    events = draw.events.numpy()
+    inside = allowed | (np.arange(END + 1) == END)
+    assert all(inside[k, events[:, k]].all() for k in range(frame.voices))
+    assert len(np.unique(events[:, 0])) > 3
+    log_given = np.zeros(30)
+    for k in range(frame.voices):
+        terms = []
+        for event, struck in itertools.product(np.flatnonzero(inside[k]), [False, True] if frame.onsets else [None]):
+            changed = np.concatenate([events[:, :k], np.full((30, 1), event), np.full_like(events[:, k + 1 :], END)], 1)
+            strokes = None
+            if frame.onsets:
+                strokes = draw.onsets.numpy().copy()
+                strokes[:, k] = struck
+            terms.append(frame.log_prob(context, changed, strokes, previous=previous).numpy()[:, k])
+        log_given += logsumexp(terms, axis=0)
+    np.testing.assert_allclose(draw.log_given, log_given, rtol=1e-4, atol=1e-5)
+    assert np.all(log_given < -0.01)
+    if not tempered:  # What was drawn and what was given together are the frame.
+        total = tf.reduce_sum(frame.log_prob(context, draw.events, draw.onsets, previous=previous), -1)
+        np.testing.assert_allclose(draw.log_q + draw.log_given, total, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("labelled", [False, True], ids=["sets", "columns"])
+def test_allowed_events_come_as_often_as_they_should(labelled):
+    frame = made(ChainedVoices(2, units=5, labelled=labelled), seed=3)
+    context = np.tile(np.random.default_rng(1).normal(size=6).astype(np.float32), (20000, 1))
+    draw = frame.sample(context, allowed=tf.constant(some_allowed(frame)), seed=SEED)
+    rows, first, seen = np.unique(draw.events.numpy(), axis=0, return_index=True, return_counts=True)
+    common = np.argsort(-seen)[:20]
+    p = np.exp(draw.log_q.numpy()[first[common]])
+    assert len(rows) > 20
+    assert np.all(np.abs(seen[common] / 20000 - p) < 5 * np.sqrt(p / 20000))
+
+
+def test_a_voice_that_may_sing_nothing_rests_and_what_is_given_stays():
+    frame = made(ChainedVoices(3, units=5, labelled=True))
+    context = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    given = tf.tile([[FREE, 70, FREE]], (20, 1))
+    draw = frame.sample(context, given=given, allowed=tf.zeros((3, END + 1), tf.bool), seed=SEED)
+    np.testing.assert_array_equal(draw.events, np.tile([END, 70, END], (20, 1)))
+    np.testing.assert_allclose(draw.log_given, tf.reduce_sum(frame.log_prob(context, draw.events), -1), rtol=1e-4)
+    np.testing.assert_allclose(draw.log_q, np.zeros(20), atol=1e-6)
+
+
+@pytest.mark.parametrize("top", [FREE, 45, 46])
+def test_of_keys_that_are_not_allowed_it_is_given_that_they_are_silent(top):
+    """The given note stays whether it is allowed or not (45 is not); above it all is settled."""
+    frame = made(IndependentNotes())
+    context = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+    given = np.full((50, KEYS), FREE)
+    given[:, 0] = top
+    allowed = some_allowed(frame)
+    draw = frame.sample(context, given=tf.constant(given, tf.int32), allowed=tf.constant(allowed), seed=SEED)
+    roll = frame.pianoroll(draw.events).numpy() > 0.5
+    free = allowed[0, :KEYS] & (np.arange(KEYS) < (KEYS if top == FREE else top))
+    assert np.all(roll[:, ~free] == (np.flatnonzero(~free) == top))
+    assert 0 < roll[:, free].mean() < 1
+    log_p = frame.log_prob(context, draw.events).numpy()
+    np.testing.assert_allclose(draw.log_given, log_p[:, ~free].sum(-1), rtol=1e-4)
+    np.testing.assert_array_equal(draw.log_prefix, draw.log_given)
+    np.testing.assert_allclose(draw.log_q, log_p[:, free].sum(-1), rtol=1e-4, atol=1e-5)
 
 
 def test_a_window_in_the_middle_of_a_piece_knows_the_frame_before(parts):

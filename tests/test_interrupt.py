@@ -1,12 +1,15 @@
-"""Ctrl-C while all cores work: the workers end too, without a traceback each."""
+"""Ctrl-C: while all cores work, the workers end too, without a traceback each; while a graph runs, at once."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+
+from bachkeras import cli
 
 CODE = """
 import signal, time
@@ -38,3 +41,31 @@ def test_an_interrupted_map_leaves_no_process():
             return
         time.sleep(0.1)
     pytest.fail("a worker lives on")
+
+
+def test_while_a_graph_runs_the_system_ends_the_process():
+    """Not Python, which would wait for the graph; afterwards it is Python again."""
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def fail():
+        with cli._interruptible():
+            seen.append(signal.getsignal(signal.SIGINT))
+            raise ValueError("bad input")
+
+    with pytest.raises(ValueError, match="bad input"):
+        fail()
+    assert seen == [signal.SIG_DFL]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_other_threads_leave_signals_alone():
+    seen = []
+
+    def work():
+        with cli._interruptible():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]

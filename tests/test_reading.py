@@ -2,6 +2,7 @@
 
 import zipfile
 
+import mido
 import numpy as np
 import pytest
 
@@ -233,11 +234,6 @@ def test_compressed_or_not_whatever_the_ending(name, read, tmp_path):
     assert pitches(read((tmp_path / "zip").read_bytes(), name)) == [60]
 
 
-def test_a_document_without_music_is_an_empty_score(read):
-    score = read("<score-partwise><part-list/></score-partwise>")
-    assert (len(score.notes), score.parts, score.end) == (0, (), 0)
-
-
 # ABC.
 
 
@@ -346,6 +342,9 @@ def test_midi(name, tmp_path):
     ("name", "content", "reason"),
     [
         ("a.xml", b"", "it is empty"),
+        ("a.mid", b"", "it is empty"),
+        ("a.xml", b"<score-partwise><part-list/></score-partwise>", "it has no notes (drums do not count)"),
+        ("a.abc", b"X:1\nM:4/4\nL:1/4\nK:C\nz4|\n", "it has no notes (drums do not count)"),
         ("a.abc", b" \n", "it is empty"),
         ("a.txt", b"K:C", "it ends in none of .mid .midi .musicxml .xml .mxl .abc"),
         ("a", b"", "it ends in none of"),
@@ -368,7 +367,7 @@ def test_a_file_that_cannot_be_read_says_why_in_one_line(name, content, reason, 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["a.xml", "a.mxl", "a.abc", "a.txt", "a"])
+@pytest.mark.parametrize("name", ["a.mid", "a.xml", "a.mxl", "a.abc", "a.txt", "a"])
 def test_a_missing_file_and_a_folder(name, tmp_path):
     with pytest.raises(ReadError, match=rf"^Cannot read '.*{name}': No such file"):
         reading.read(tmp_path / name)
@@ -378,7 +377,44 @@ def test_a_missing_file_and_a_folder(name, tmp_path):
 
 
 def test_errors_of_midi_are_its_own(tmp_path):
-    (tmp_path / "a.mid").write_bytes(b"")
-    for name in ("a.mid", "none.mid"):
-        with pytest.raises(MidiError, match=name):
-            reading.read(tmp_path / name)
+    (tmp_path / "a.mid").write_bytes(b"MThd")
+    with pytest.raises(MidiError, match=r"a\.mid"):
+        reading.read(tmp_path / "a.mid")
+
+
+@pytest.fixture
+def play(tmp_path):
+    """Reads a MIDI file of some meta messages and a note on a channel; 9 is that of the drums."""
+
+    def play(*messages, channel=0):
+        notes = [mido.Message(f"note_{kind}", note=60, time=480, channel=channel) for kind in ("on", "off")]
+        mido.MidiFile(type=0, tracks=[mido.MidiTrack([*messages, *notes])]).save(tmp_path / "a.mid")
+        return reading.read(tmp_path / "a.mid")
+
+    return play
+
+
+def test_drums_are_no_notes(play):
+    with pytest.raises(ReadError, match=r"^Cannot read '.*a\.mid': it has no notes \(drums do not count\)$"):
+        play(channel=9)
+
+
+def test_midi_without_a_tempo_has_120(play):
+    assert play().tempos == (Tempo(0, 120.0),)
+    assert play(mido.MetaMessage("set_tempo", tempo=10**6)).tempos == (Tempo(0, 60.0),)
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        ([], ()),
+        (["C"], ()),
+        (["C", "C"], ()),
+        (["Am"], (Key(0, 9, MINOR),)),
+        (["C", "G"], (Key(0, 0, MAJOR), Key(480, 7, MAJOR))),
+    ],
+)
+def test_midi_in_c_major_has_no_key(names, keys, play):
+    """It is what programs write that know none."""
+    signs = [mido.MetaMessage("key_signature", key=name, time=480 * (i > 0)) for i, name in enumerate(names)]
+    assert play(*signs).keys == keys

@@ -42,6 +42,7 @@ def write(
         ValueError: see `check`; or if a format cannot hold a score.
     """
     check(folder)
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{i:03}" for i in range(1, len(scores) + 1)]
     try:
@@ -53,7 +54,8 @@ def write(
                 path.replace(folder / path.name)
     except BaseException:
         with contextlib.suppress(OSError):
-            folder.rmdir()  # If nothing else is in it.
+            for path in new:
+                path.rmdir()  # If nothing else is in it.
         raise
     return [folder / f"{name}.mid" for name in names]
 

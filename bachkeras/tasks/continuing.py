@@ -120,8 +120,7 @@ def _joined(grid: Grid, heard: Columns, new: Columns, voice: np.ndarray | None) 
         parts = score.parts if len(score.parts) == 1 else (*score.parts, "Piano")
         added["part"] = len(parts) - 1
     else:
-        home, parts = hearing.home(score, voice, new.events.shape[1])
-        added["part"] = home[added["part"]]
+        added["part"], parts = hearing.home(score, voice, new.events.shape[1], added["part"])
     return dataclasses.replace(score, notes=np.concatenate([notes, added]).astype(NOTE), parts=parts)
 
 

@@ -227,20 +227,24 @@ def _frames(notes: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
     return first, stop
 
 
-def home(piece: Score, voice: np.ndarray, columns: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The part in which each voice has most of its notes, int `(columns,)`, and the names of all parts.
+def home(piece: Score, voice: np.ndarray, columns: int, new: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The part of each new note, that in which its voice has most of its notes, and the names of all parts.
 
-    A voice that has no notes is at home in a part of its name, which comes after the others if there is none.
+    A voice that had no notes, and no part of its name, gets a part of its own.
 
     Args:
         piece: the score.
         voice: of each of its notes, -1 none.
         columns: number of voices.
+        new: the voice of each new note.
     """
-    parts, found = piece.parts, []
-    for k, name in enumerate(voices.names(columns)):
-        own = piece.notes["part"][voice == k]
-        if not len(own) and name not in parts:
+    parts, found = piece.parts, np.zeros(columns, int)
+    for k in np.unique(new).tolist():
+        if (voice == k).any():
+            found[k] = np.bincount(piece.notes["part"][voice == k]).argmax()
+            continue
+        name = voices.names(columns)[k]
+        if name not in parts:
             parts = (*parts, name)
-        found.append(int(np.bincount(own).argmax()) if len(own) else parts.index(name))
-    return np.array(found), parts
+        found[k] = parts.index(name)
+    return found[new], parts

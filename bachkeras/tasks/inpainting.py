@@ -136,11 +136,9 @@ class Passage:
         )
         added["start"], added["end"] = np.maximum(added["start"], self.span[0]), np.minimum(added["end"], self.span[1])
         added = added[added["start"] < added["end"]]
-        home, parts = hearing.home(score, self.voice, self.events.shape[1])
-        added["part"] = home[added["part"]]
+        added["part"], parts = hearing.home(score, self.voice, self.events.shape[1], added["part"])
         notes = np.concatenate([score.notes[~self.removed], added]).astype(NOTE)
-        used = max(len(score.parts), int(notes["part"].max(initial=-1)) + 1)
-        return dataclasses.replace(score, notes=notes, parts=parts[:used])
+        return dataclasses.replace(score, notes=notes, parts=parts)
 
 
 def _chosen(voices: Sequence[str], columns: int) -> list[int]:

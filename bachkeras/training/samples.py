@@ -52,7 +52,16 @@ def scores(
     drawn = settings.draw(settings.known(card), count, seed)
     if key is not None:
         drawn = [settings.in_key(s, key, card) for s in drawn]
-    pieces = compose(model, drawn, [most] * count, until_end=until_end, seed=seed, temperature=temperature, top_p=top_p)
+    pieces = compose(
+        model,
+        drawn,
+        [most] * count,
+        until_end=until_end,
+        allowed=allowed(model, card),
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+    )
     if key is not None:
         pieces = [piece | {"mode": key[1]} for piece in pieces]  # On paper also where the model has not heard of it.
     titles = [f"{i:03}" for i in range(1, count + 1)]
