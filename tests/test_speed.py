@@ -57,7 +57,7 @@ def test_the_loop_beats_a_call_a_frame(model, count, asked):
 
 @pytest.mark.slow
 def test_a_late_frame_costs_what_an_early_one_does(model, monkeypatch):
-    """Frames 1,000 to 1,096 against 97 to 193 of one run, by a clock in the loop; medians, as machines stutter."""
+    """Frames 1,000 to 1,096 against 97 to 193 of one run, by a clock in the loop; each at its fastest, as machines stutter."""
     begun = tf.Variable(tf.zeros(1097, tf.float64))
     step = model.step
 
@@ -73,6 +73,7 @@ def test_a_late_frame_costs_what_an_early_one_does(model, monkeypatch):
     for _ in range(8):
         model.generate(8, 1097, seed=0)
         runs.append(np.diff(begun.numpy()))
-    early, late = (np.median(np.array(runs)[1:, first : first + 96]) * 1000 for first in (97, 1000))
+    fastest = np.min(runs[1:], axis=0)
+    early, late = (np.median(fastest[first : first + 96]) * 1000 for first in (97, 1000))
     print(f"\na frame of 97-193: {early:.2f} ms, of 1,000-1,096: {late:.2f} ms")
     assert late <= 1.1 * early
