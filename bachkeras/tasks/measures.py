@@ -185,12 +185,7 @@ def _row(task: str, way: str, corpus: Corpus, written: Sequence[Piece], jury: Fr
     """What all rows about whole pieces have."""
     judged = -likelihood.log_probs(jury, likelihood.quoted(Corpus(written, corpus.name)))["frame"]
     nats = iter(judged.tolist())
-    return {
-        "task": task,
-        "way": way,
-        "data": corpus.name,
-        "pieces": len(written),
-        "seed": seed,
+    return dict(zip(IDENTITY, (task, way, corpus.name, len(written), seed), strict=True)) | {
         "judge_nats_per_frame": _ratio(corpus, written, lambda _, ours: (next(nats), len(ours["voices"])), seed),
         "parallels_per_100_beats": _ratio(corpus, written, _parallels, seed),
     }
@@ -207,12 +202,7 @@ def _errors(task: str, way: str, corpus: Corpus, written: Sequence[Piece], seed:
         return sum(_mistakes(ours, edge - 1, edge + 1)[0] for edge in edges), len(edges)
 
     inner, outer = _ratio(corpus, written, inside, seed), _ratio(corpus, written, at_seams, seed)
-    return {
-        "task": task,
-        "way": way,
-        "data": corpus.name,
-        "pieces": len(written),
-        "seed": seed,
+    return dict(zip(IDENTITY, (task, way, corpus.name, len(written), seed), strict=True)) | {
         "errors_per_100_beats_inside": [100 * x for x in inner],
         "errors_per_100_seams": [100 * x for x in outer],
     }
