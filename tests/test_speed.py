@@ -57,7 +57,7 @@ def test_the_loop_beats_a_call_a_frame(model, count, asked):
 
 @pytest.mark.slow
 def test_a_late_frame_costs_what_an_early_one_does(model, monkeypatch):
-    """Frames 1,000 to 1,096 against 97 to 193 of one run, by a clock in the loop; each at its fastest, as machines stutter."""
+    """Frames 1,000 to 1,096 against 97 to 193, by a clock in the loop; each at its fastest, as machines stutter."""
     begun = tf.Variable(tf.zeros(1097, tf.float64))
     step = model.step
 
