@@ -17,7 +17,7 @@ from bachkeras.models.base import FrameModel
 from bachkeras.music import midi, saving
 from bachkeras.music.score import MINOR, NOTE, Key, Meter, Score, Tempo
 from bachkeras.music.voices import SATB, to_frames
-from bachkeras.tasks import hearing
+from bachkeras.tasks import hearing, inpainting
 from bachkeras.tasks.hearing import Grid
 from bachkeras.training import directory
 from bachkeras.training.settings import Setting
@@ -623,3 +623,10 @@ def test_flags_that_cannot_be_read_exit_2(command, text, tmp_path):
         command(f"{text} --out out")
     assert caught.value.code == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_unison_with_an_old_note_leaves_that_as_long_as_it_was():
+    """In one part and on one key, MIDI ends a note where the next one begins."""
+    kept = np.array([(0, 960, 60, 0), (0, 480, 55, 0)], NOTE)
+    added = np.array([(480, 960, 60, 0), (480, 960, 55, 0), (480, 960, 60, 1)], NOTE)
+    np.testing.assert_array_equal(inpainting._doubles(added, kept), [True, False, False])

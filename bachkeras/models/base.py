@@ -268,7 +268,7 @@ class FrameModel(keras.Model):
             tf.cast(_broadcast("given_onsets", onsets, given.shape), tf.bool),
             self._allowed(allowed),
             tf.constant(ends),
-            tf.constant(particles),
+            tf.constant(particles, tf.int32),
             tf.constant(temperature, tf.float32),
             tf.constant(top_p, tf.float32),
             tf.constant(seed, tf.int32),

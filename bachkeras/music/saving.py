@@ -43,18 +43,21 @@ def write(
     """
     check(folder)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     names = [f"{i:03}" for i in range(1, len(scores) + 1)]
+    moved: list[Path] = []
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         # All of them or none: what is broken off leaves no music behind.
         with tempfile.TemporaryDirectory(prefix=files.UNFINISHED, dir=folder) as made:
             for name, score in zip(names, scores, strict=True):
                 _write(Path(made) / name, score, program, as_musicxml, as_wav)
             for path in sorted(Path(made).iterdir()):
-                path.replace(folder / path.name)
+                moved.append(path.replace(folder / path.name))
     except BaseException:
-        with contextlib.suppress(OSError):
-            for path in new:
+        for path in moved:
+            path.unlink()
+        for path in new:
+            with contextlib.suppress(OSError):
                 path.rmdir()  # If nothing else is in it.
         raise
     return [folder / f"{name}.mid" for name in names]

@@ -61,6 +61,7 @@ def harmonize(
     performer = hearing.player(model, completes=True)
     told = hearing.key(key, tune, performer.card)
     octaves = _octaves(tune.notes, performer.card["sounding_shift"])
+    tune = dataclasses.replace(tune, keys=hearing.signatures(key, tune, told))
     grid = Grid.over(tune.transpose(OCTAVE * octaves), performer.card)
     given, onsets = _given(grid, performer.frame.voices)
     music = hearing.complete(
@@ -75,8 +76,7 @@ def harmonize(
         top_p=top_p,
         seed=seed,
     )
-    signs = hearing.signatures(key, tune, told)
-    return [dataclasses.replace(_score(grid, events, struck, octaves), keys=signs) for events, struck in music]
+    return [_score(grid, events, struck, octaves) for events, struck in music]
 
 
 def _given(grid: Grid, count: int) -> tuple[np.ndarray, np.ndarray]:

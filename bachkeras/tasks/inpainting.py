@@ -20,6 +20,9 @@ from bachkeras.tasks.hearing import Grid
 PARTICLES = 128
 """Twice as many as for a melody: a passage is short, and has to meet all voices where it ends."""
 
+DOUBLING = "Unison"
+"""The part of new notes that sound with an old one of their pitch in the part where they belong."""
+
 AHEAD = 32
 """Frames after the passage that it has to fit to: two bars of sixteenths."""
 
@@ -67,7 +70,10 @@ def inpaint(
     grid = Grid.over(score, performer.card)
     passage = Passage.of(grid, bar_lines.span(grid.score, *numbers), performer.frame.voices, voices)
     if not passage.free.any():
-        raise ValueError(f"There is nothing to write: notes sound on through these bars. Received: bars={bars!r}")
+        raise ValueError(
+            "There is nothing to write: these bars are before the first note or after the last one, or notes sound on "
+            f"through all of them. Received: bars={bars!r}"
+        )
     first, heard = passage.first, min(passage.stop + AHEAD, len(passage.events))
     given = np.where(passage.free, FREE, passage.events)
     music = hearing.complete(
@@ -95,7 +101,7 @@ class Passage:
         span: where they begin and end, in ticks.
         voice: of each note of the score, -1 none.
         removed: bool `(notes,)`, the notes that are replaced.
-        events: int32 `(time, voices)`, the whole score.
+        events: int32 `(time, voices)`, the score without them.
         onsets: bool `(time, voices)`.
         first: the passage's first frame among those, `stop`: the one after its last.
         stop: see `first`.
@@ -121,11 +127,10 @@ class Passage:
         # Where all voices are written, a note that none of them could sing is in the way.
         theirs = np.isin(voice, chosen) | ((voice < 0) & (voices is None))
         removed = theirs & (notes["start"] >= span[0]) & (notes["end"] <= span[1])
-        events, onsets = grid.columns(notes, voice, columns)
-        kept, _ = grid.columns(notes, np.where(removed, -1, voice), columns)
+        events, onsets = grid.columns(notes, np.where(removed, -1, voice), columns)
         first, stop = (min(max(-(-tick // grid.step) - grid.begin, 0), len(events)) for tick in span)
         free = np.zeros(events.shape, bool)
-        free[first:stop, chosen] = kept[first:stop, chosen] == REST
+        free[first:stop, chosen] = events[first:stop, chosen] == REST
         return cls(grid, span, voice, removed, events, onsets, first, stop, free)
 
     def filled(self, events: np.ndarray, onsets: np.ndarray | None) -> Score:
@@ -136,9 +141,28 @@ class Passage:
         )
         added["start"], added["end"] = np.maximum(added["start"], self.span[0]), np.minimum(added["end"], self.span[1])
         added = added[added["start"] < added["end"]]
+        kept = score.notes[~self.removed]
         added["part"], parts = hearing.home(score, self.voice, self.events.shape[1], added["part"])
-        notes = np.concatenate([score.notes[~self.removed], added]).astype(NOTE)
-        return dataclasses.replace(score, notes=notes, parts=parts)
+        if (doubling := _doubles(added, kept)).any():
+            parts = (*parts, DOUBLING)
+            added["part"][doubling] = len(parts) - 1
+        return dataclasses.replace(score, notes=np.concatenate([kept, added]).astype(NOTE), parts=parts)
+
+
+def _doubles(added: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Which of some notes, bool `(added,)`, sound with a kept one of their part and pitch: MIDI would end that."""
+    return np.array(
+        [
+            np.any(
+                (kept["part"] == note["part"])
+                & (kept["pitch"] == note["pitch"])
+                & (kept["start"] < note["end"])
+                & (kept["end"] > note["start"])
+            )
+            for note in added
+        ],
+        bool,
+    )
 
 
 def _chosen(voices: Sequence[str], columns: int) -> list[int]:

@@ -45,7 +45,7 @@ class Draw(NamedTuple):
             (temperature and top_p applied).
         log_given: float32 `(...)`, log probability of what was given under the model itself (temperature 1).
         log_prefix: float32 `(...)`, its part that does not depend on what was drawn: that of the given events before
-            the first free one.
+            the first free one. Strokes that are not given are drawn: then it depends on them.
     """
 
     events: tf.Tensor
