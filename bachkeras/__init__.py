@@ -18,5 +18,6 @@ __getattr__, __dir__, __all__ = lazy(
         "continue_": "bachkeras.tasks.continuing",
         "harmonize": "bachkeras.tasks.harmonizing",
         "inpaint": "bachkeras.tasks.inpainting",
+        "interpolate": "bachkeras.tasks.interpolating",
     },
 )

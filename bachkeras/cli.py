@@ -87,36 +87,42 @@ def _generate(arguments) -> None:
     from bachkeras.music import instruments, reading, saving
     from bachkeras.music.score import Tempo
 
-    task, file = _task(arguments)
+    task, heard = _task(arguments)
     saving.check(arguments.out)
     program = instruments.program(arguments.instrument) if arguments.instrument else 0
-    piece = [] if file is None else [reading.read(file)]
-    names = ("count", "key", "temperature", "top_p", *OPTIONS[task])
-    options = {name: getattr(arguments, name) for name in names}
+    pieces = [reading.read(file) for file in heard]
+    names = ("key", "temperature", "top_p", *OPTIONS[task])
+    options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if "count" in OPTIONS[task]:
+        options.setdefault("count", COUNT)
     seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
     _start.tensorflow()
     with _interruptible():
-        scores = getattr(bachkeras, task)(*piece, model=arguments.model, seed=seed, **options)
+        scores = getattr(bachkeras, task)(*pieces, model=arguments.model, seed=seed, **options)
     if arguments.tempo:
         scores = [dataclasses.replace(score, tempos=(Tempo(0, arguments.tempo),)) for score in scores]
     paths = saving.write(arguments.out, scores, program=program, as_musicxml=arguments.musicxml, as_wav=arguments.wav)
     print(f"Seed {seed}: {', '.join(str(path) for path in paths)}")
 
 
-FILES = {"continue_": "primer", "harmonize": "melody", "inpaint": "inpaint"}
-"""What `generate` does with a file, and the flag that names it."""
+COUNT = 4
+"""Pieces to write where nobody says how many."""
+
+FILES = {"continue_": "primer", "harmonize": "melody", "inpaint": "inpaint", "interpolate": "interpolate"}
+"""What `generate` does with files, and the flag that names them."""
 
 OPTIONS = {
-    "compose": ("length",),
-    "continue_": ("length", "keep_primer"),
-    "harmonize": ("melody_voice",),
-    "inpaint": ("bars", "voices"),
+    "compose": ("count", "length"),
+    "continue_": ("count", "length", "keep_primer"),
+    "harmonize": ("count", "melody_voice"),
+    "inpaint": ("count", "bars", "voices"),
+    "interpolate": ("steps",),
 }
 """The options that belong to some of what it does only."""
 
 
-def _task(arguments) -> tuple[str, Path | None]:
-    """What a command line asks for, and the file that it begins with."""
+def _task(arguments) -> tuple[str, list[Path]]:
+    """What a command line asks for, and the files that it begins with."""
     task = next((task for task, flag in FILES.items() if getattr(arguments, flag)), "compose")
     for name in dict.fromkeys(name for names in OPTIONS.values() for name in names):
         if getattr(arguments, name) and name not in OPTIONS[task]:
@@ -126,7 +132,8 @@ def _task(arguments) -> tuple[str, Path | None]:
             raise ValueError(f"{flag} goes with {where} alone. Received: {name}={getattr(arguments, name)!r}")
     if task == "inpaint" and not arguments.bars:
         raise ValueError("--inpaint needs the bars to write, as in --bars 5-8. Received: bars=None")
-    return task, getattr(arguments, FILES[task]) if task in FILES else None
+    files = getattr(arguments, FILES[task]) if task in FILES else []
+    return task, [files] if isinstance(files, Path) else files
 
 
 @contextlib.contextmanager
@@ -200,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
 
     train = commands.add_parser("train", help="train a model, score it, write four pieces")
-    train.add_argument("model", metavar="MODEL", help="lstm-attention")
+    train.add_argument("model", metavar="MODEL", help="lstm-attention, lstm-vae or hierarchical-vae")
     train.add_argument("--data", metavar="NAME", help="the corpus; else the configuration's")
     train.add_argument("--config", metavar="NAME_OR_FILE", help="a named configuration or a TOML file (default)")
     train.add_argument(
@@ -216,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "write new music as MIDI: pieces, a continuation, a harmonisation, some bars anew"
     generate = commands.add_parser("generate", help=text, description=text)
     generate.add_argument("--model", type=Path, required=True, metavar="RUN", help="a run directory")
-    generate.add_argument("--count", type=_positive, default=4, metavar="N", help="pieces (4)")
+    generate.add_argument("--count", type=_positive, metavar="N", help="pieces (4)")
     generate.add_argument(
         "--length",
         type=_length,
@@ -231,6 +238,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--primer", type=Path, metavar="FILE", help="continue this piece: MIDI, MusicXML or ABC")
     what.add_argument("--melody", type=Path, metavar="FILE", help="harmonise this melody")
     what.add_argument("--inpaint", type=Path, metavar="FILE", help="write some bars of this piece anew")
+    text = "what lies between two pieces, by a VAE"
+    what.add_argument("--interpolate", type=Path, nargs=2, metavar=("A", "B"), help=text)
+    generate.add_argument("--steps", type=_steps, metavar="N", help="pieces on the way from A to B, both included (8)")
     generate.add_argument("--keep-primer", action="store_true", help="put the primer before its continuation")
     generate.add_argument("--melody-voice", metavar="V", help='the melody among others: a part, or "top"')
     generate.add_argument("--bars", metavar="A-B", help="those to write, such as 5-8")
@@ -265,6 +275,12 @@ def _manual_dir(command) -> None:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _steps(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 2, not {text!r}")
     return int(text)
 
 

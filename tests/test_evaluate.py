@@ -296,12 +296,12 @@ def test_a_latent_models_verbs_fill_its_row(ranked, corpora):
     model.posterior = posterior
     model.reconstruct = lambda batch, latent=None: np.asarray(batch["pianoroll"])[:, 1:] > 0.5
     model.reconstruction_log_prob = lambda batch, z=None: -np.abs(np.asarray(z)[:, 0] - np.sum(batch["mask"], axis=1))
+    model.log_prob = lambda batch, samples=1, seed=0: -samples * np.sum(batch["mask"], axis=1)
     model.likelihood = "bound"
-    card = directory.card(ranked)
-    card["config"]["data"]["window"] = 0
-    row, _ = figures.evaluate(model, "x", card, Comparison(corpora, labelled=False))
+    row, _ = figures.evaluate(model, "x", directory.card(ranked), Comparison(corpora, labelled=False))
     assert (row["likelihood"], row["latent_size"], row["active_units"], row["latent_examples"]) == ("bound", 2, 1, 4)
     assert row["mutual_information_nats"] == pytest.approx(math.log(4), abs=0.01)
+    assert row["importance_weighted_nats_per_frame"] == 64
     assert row["reconstruction_f1"] == 1
     assert row["shuffle_gap_nats"] > 0
     assert row["shuffle_gap_interval"][0] <= row["shuffle_gap_nats"] <= row["shuffle_gap_interval"][1]

@@ -47,6 +47,7 @@ transpose = 2
 epochs = 4
 learning_rate = 1e-2
 """
+MONITOR = Progress().monitor
 FILES = ["config.json", "evaluation.json", "history.csv", "logs", "model.keras", "samples"]
 
 
@@ -303,7 +304,7 @@ def test_signals_are_held_and_handed_on():
 
 
 def rows(*values: float) -> list[dict[str, float]]:
-    return [{"seconds": 2.5 * i, checkpoint.MONITOR: value} for i, value in enumerate(values)]
+    return [{"seconds": 2.5 * i, MONITOR: value} for i, value in enumerate(values)]
 
 
 @pytest.mark.parametrize(
@@ -346,8 +347,8 @@ def test_a_run_goes_on_from_another_ones_weights(unbroken, tmp_path, monkeypatch
             cli.main(command)
     assert cli.main([*command, "--resume"]) == 0
     assert f"{figure:.3f}" in capsys.readouterr().out
-    best = min(float(row[checkpoint.MONITOR]) for row in history(first))
-    assert [float(row[checkpoint.MONITOR]) for row in history(out)] == pytest.approx([best, best], abs=1e-4)
+    best = min(float(row[MONITOR]) for row in history(first))
+    assert [float(row[MONITOR]) for row in history(out)] == pytest.approx([best, best], abs=1e-4)
     card, before = directory.card(out), directory.card(first)
     assert card["init"] == {"run": str(first), "trained_on": ["chorales"]}
     assert card["trained_on"] == before["trained_on"] == ["chorales"]

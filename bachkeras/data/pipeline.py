@@ -79,6 +79,7 @@ class Corpus:
         *,
         transpose: int = 0,
         untransposed: float = 0.3,
+        overhang: float = 0.0,
         shuffle: bool = True,
         seed: int = 0,
     ) -> Windows:
@@ -89,6 +90,8 @@ class Corpus:
             transpose: transpose each example by up to so many semitones up or down, among those that keep every note
                 on the keyboard. Its tonic moves along.
             untransposed: with `transpose`, the share of examples left as they are.
+            overhang: the share of shuffled windows that begin anywhere, also where too little of the piece is left to
+                fill them: the rest is padded, as it is in a piece's last window where windows stand end to end.
             shuffle: True: a new order, new cuts and new transpositions every epoch; a piece of T frames gives
                 ceil(T / window) windows that start anywhere. False: pieces in order, windows end to end.
             seed: of all of this.
@@ -99,7 +102,7 @@ class Corpus:
             raise ValueError(
                 f"transpose is the largest distance in semitones, 0 or more. Received: transpose={transpose}"
             )
-        return Windows(self, window, transpose, untransposed, shuffle, seed)
+        return Windows(self, window, transpose, untransposed, overhang, shuffle, seed)
 
 
 def from_arrays(pianorolls: Sequence[np.ndarray], **features: Sequence | int) -> Corpus:
@@ -157,6 +160,7 @@ class Windows:
     window: int | None
     transpose: int
     untransposed: float
+    overhang: float
     shuffle: bool
     seed: int
 
@@ -212,7 +216,9 @@ class Windows:
             window = self.window or frames
             for start in range(0, frames, window or 1):
                 if self.shuffle:
-                    start = int(random.integers(max(frames - window, 0) + 1))
+                    fits = max(frames - window, 0)
+                    over = self.overhang and random.random() < self.overhang
+                    start = int(random.integers(frames if over else fits + 1))
                 examples.append((i, start, min(start + window, frames), self._semitones(piece, random)))
         return examples
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special, stats
 
+from bachkeras.models.latent_metrics import ACTIVE
+
 if TYPE_CHECKING:
     from bachkeras.data.pipeline import Corpus
     from bachkeras.models.base import FrameModel
@@ -18,8 +20,8 @@ class Diverged(ArithmeticError):
     """A model's weights or its probabilities are not finite: it is not quoted."""
 
 
-ACTIVE = 0.01
-"""The variance over examples from which on a dimension's posterior mean is active."""
+DRAWS = 64
+"""Draws of z behind an importance-weighted bound."""
 
 RESAMPLES = 5000
 """Bootstrap samples behind an interval."""
@@ -159,7 +161,7 @@ def f1(real: np.ndarray, reconstructed: np.ndarray, mask: np.ndarray | None = No
 
 
 def figures(
-    model: FrameModel, corpus: Corpus, window: int | None, batch_size: int = 16, seed: int = 0
+    model: FrameModel, corpus: Corpus, window: int | None, batch_size: int = 64, seed: int = 0
 ) -> dict[str, Any]:
     """What a model's verbs allow to say of its latents; the verbs are those of a latent `FrameModel`.
 
@@ -177,7 +179,8 @@ def figures(
         {} for a model without latents; a figure whose verbs the model has not is left out.
 
         With `posterior`: `active_units` and `latent_size`; `kl_nats`, the mean KL of an example;
-        `mutual_information_nats`, at most the logarithm of `latent_examples`; `rate_nats_per_frame`, the KL.
+        `mutual_information_nats`, at most the logarithm of `latent_examples`; `rate_nats_per_frame`, the KL. If the
+        likelihood is a bound, `importance_weighted_nats_per_frame`, that of `DRAWS` draws, each example scored alone.
 
         With `codes`: `codebook_perplexity` and `codes_used` (a share), the least of any codebook; with
         `code_log_prob`: `prior_nats_per_code`, and `rate_nats_per_frame`, the codes under the prior.
@@ -222,6 +225,9 @@ def _gaussian(model: FrameModel, batches: Iterable[Mapping], frames: np.ndarray,
         "mutual_information_nats": mutual_information(mean, log_variance, seed),
         "rate_nats_per_frame": float(nats.sum() / frames.sum()),
     }
+    if getattr(model, "likelihood", None) == "bound":
+        log_p = [np.asarray(model.log_prob(batch, samples=DRAWS, seed=seed), np.float64) for batch in batches]
+        found["importance_weighted_nats_per_frame"] = float(-np.concatenate(log_p).sum() / frames.sum())
     latents = {"true": mean, "shuffled": mean[_others(len(mean), seed)], "drawn": draw(mean, log_variance, seed)}
     cuts = np.cumsum([len(p[0]) for p in posteriors])[:-1]
     return found, {name: np.split(z.astype(np.float32), cuts) for name, z in latents.items()}

@@ -274,8 +274,8 @@ SECTIONS = {
             "nats/sequence",
             2,
             PLAIN,
-            "Divergence of the posterior from the prior, at weight 1; a sequence is a window of the run's training. "
-            "Zero is collapse; what it costs is in the bound.",
+            "Divergence of the posterior from the prior, at weight 1; a sequence is a window that has a latent of its "
+            "own. Zero is collapse; what it costs is in the bound.",
         ),
         Column(
             "mutual_information_nats",
@@ -305,6 +305,15 @@ SECTIONS = {
             LOWER,
             "What the latents cost a frame: the KL, or the codes under their prior. With the reconstruction it adds up "
             "to the bound of such sequences, which is not that of whole pieces.",
+        ),
+        Column(
+            "importance_weighted_nats_per_frame",
+            "Bound, 64 draws",
+            "nats/frame",
+            3,
+            LOWER,
+            "Importance-weighted upper bound of the negative log-likelihood of sequences scored alone, without the "
+            "music before them: so it is above the one of whole pieces.",
         ),
     ),
     "Codes": (

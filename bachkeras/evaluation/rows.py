@@ -67,6 +67,7 @@ LATENT = (
     "kl_nats",
     "mutual_information_nats",
     "latent_examples",
+    "importance_weighted_nats_per_frame",
 )
 
 CODES = ("codebook_perplexity", "codes_used", "prior_nats_per_code")

@@ -14,9 +14,10 @@ def write(model, conditions, primer, given, allowed, until_end, temperature, top
 
     Args:
         model: has `frame` (a `FrameDistribution`), `start(conditions) -> state`,
-            `step(state, features) -> (context, state)` and `ending`, where it is not None with
-            `ending_odds(context, now, tonic)`.
-        conditions: `tonic`, `mode`, `timestep` int32 `(count,)`; `position` int32 `(count, primer + length)`.
+            `seen(state, last) -> last`, `step(state, features) -> (context, state)` and `ending`, where it is not None
+            with `ending_odds(context, now, tonic)`.
+        conditions: `tonic`, `mode`, `timestep` int32 `(count,)`; `position` int32 `(count, primer + length)`; and what
+            else the model is told.
         primer: events, int32, and onsets, bool, `(count, primer, voices)`, to continue; may have no frames.
         given: int32 `(count, length, voices)`, events to keep, -1 = free.
         allowed: bool `(voices, 89)`, what free events may be, see `FrameDistribution.sample`.
@@ -38,10 +39,11 @@ def write(model, conditions, primer, given, allowed, until_end, temperature, top
     lengths = tf.fill([count], length)
 
     def emit(t, last, state, written, lengths):
-        context, state = model.step(state, frame.features(last))
+        seen = model.seen(state, last)
+        context, state = model.step(state, frame.features(seen))
         draw = frame.sample(
             context,
-            previous=last.events,
+            previous=seen.events,
             given=given[:, t],
             allowed=allowed,
             temperature=temperature,
@@ -72,7 +74,7 @@ def listen(model, conditions, primer):
     events, onsets = (tf.ensure_shape(x, (None, None, frame.voices)) for x in primer)
 
     def hear(t, last, state):
-        _, state = model.step(state, frame.features(last))
+        _, state = model.step(state, frame.features(model.seen(state, last)))
         return t + 1, frame.follow(last, events[:, t], onsets[:, t]), state
 
     begin = (0, frame.silence(tf.shape(events)[0]), model.start(conditions))

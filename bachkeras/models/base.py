@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -16,8 +17,9 @@ from bachkeras.layers.ending import Ending
 from bachkeras.layers.frame.base import END, FREE, FrameDistribution, Sounding
 from bachkeras.music.pianoroll import KEYS
 
+_CONDITIONS = {name: tf.TensorSpec((None, None) if name == "position" else (None,), tf.int32) for name in UNKNOWN}
+
 _WRITE_SIGNATURE = (
-    {name: tf.TensorSpec((None, None) if name == "position" else (None,), tf.int32) for name in UNKNOWN},
     tf.TensorSpec((None, None, None), tf.int32, "primer"),
     tf.TensorSpec((None, None, None), tf.bool, "primer_onsets"),
     tf.TensorSpec((None, None, None), tf.int32, "given"),
@@ -27,12 +29,12 @@ _WRITE_SIGNATURE = (
     tf.TensorSpec((), tf.float32, "top_p"),
     tf.TensorSpec((), tf.int32, "seed"),
 )
-"""One graph for every count and length: tracing it takes longer than writing a piece."""
+"""After the conditions. One graph for every count and length: tracing it takes longer than writing a piece."""
 
 _COMPLETE_SIGNATURE = (
-    *_WRITE_SIGNATURE[:4],
+    *_WRITE_SIGNATURE[:3],
     tf.TensorSpec((None, None, None), tf.bool, "given_onsets"),
-    _WRITE_SIGNATURE[4],
+    _WRITE_SIGNATURE[3],
     tf.TensorSpec((), tf.bool, "ends"),
     tf.TensorSpec((), tf.int32, "particles"),
     *_WRITE_SIGNATURE[-3:],
@@ -68,6 +70,9 @@ class FrameModel(keras.Model):
         ending: the `Ending` that says after a frame whether it was the last, or None; with it comes a metric,
             `ending_nats`.
         likelihood: "exact", "bound" or None.
+        window: frames that have a latent of their own; None: a piece is not cut.
+        monitor: the figure of an epoch that chooses the best one, the lower the better.
+        more_conditions: by name, what `generate` is told besides `tonic`, `mode`, `timestep` and `position`.
         can_continue: whether `generate` takes a primer.
         can_complete: whether it has `complete`; it needs `select(state, rows) -> state` too, the state of some rows of
             the batch, int32 `(rows,)`.
@@ -76,6 +81,9 @@ class FrameModel(keras.Model):
     frame: FrameDistribution
     ending: Ending | None = None
     likelihood: str | None = None
+    window: int | None = None
+    monitor = "val_nats_per_frame"
+    more_conditions: ClassVar[Mapping[str, tf.TensorSpec]] = {}
     can_continue = False
     can_complete = False
 
@@ -83,8 +91,11 @@ class FrameModel(keras.Model):
         super().__init__(**kwargs)
         self.nats_per_frame = keras.metrics.Mean(name="nats_per_frame")
         self.dropped_notes = keras.metrics.Sum(name="dropped_notes")
-        self._write = tf.function(self._write_graph, autograph=False, input_signature=_WRITE_SIGNATURE)
-        self._complete = tf.function(self._complete_graph, autograph=False, input_signature=_COMPLETE_SIGNATURE)
+        told = _CONDITIONS | dict(self.more_conditions)
+        self._write = tf.function(self._write_graph, autograph=False, input_signature=(told, *_WRITE_SIGNATURE))
+        self._complete = tf.function(
+            self._complete_graph, autograph=False, input_signature=(told, *_COMPLETE_SIGNATURE)
+        )
         self._score = tf.function(self._score_graph, autograph=False, reduce_retracing=True)
 
     def get_build_config(self):
@@ -138,6 +149,10 @@ class FrameModel(keras.Model):
         """What `call` returns, summed over the frames of each example: float32 `(batch,)` each; see `log_prob`."""
         self._check_fit("batch", batch)
         return self._score(dict(batch))
+
+    def seen(self, state: dict, last: Sounding) -> Sounding:
+        """What the model sees of the last frame before it writes the next one at `state`: all of it."""
+        return last
 
     def ending_odds(self, context: tf.Tensor, now: Sounding, tonic: tf.Tensor, training=None) -> tf.Tensor:
         """Log odds that the frame `now`, written from `context`, is the last: float32 `(...)`; see `Ending`."""
@@ -193,7 +208,7 @@ class FrameModel(keras.Model):
         given = _broadcast("given", FREE if given is None else given, shape)
         self.frame.check_given(given)
         events, onsets, lengths = self._write(
-            _conditions(conditions, count, primer.shape[1] + length),
+            self._told(conditions, (primer, primer_onsets), length, seed),
             primer,
             primer_onsets,
             given,
@@ -261,7 +276,7 @@ class FrameModel(keras.Model):
         primer, primer_onsets = self._primer(primer, count)
         onsets = np.zeros(given.shape, bool) if given_onsets is None else given_onsets
         events, onsets, log_given = self._complete(
-            _conditions(conditions, count, primer.shape[1] + length),
+            self._told(conditions, (primer, primer_onsets), length, seed),
             primer,
             primer_onsets,
             tf.constant(given, tf.int32),
@@ -274,6 +289,11 @@ class FrameModel(keras.Model):
             tf.constant(seed, tf.int32),
         )
         return self._music(events, onsets) | {"log_given": log_given.numpy()}
+
+    def _told(self, conditions, primer, length, seed) -> dict[str, tf.Tensor]:
+        """What `start` is told of pieces that continue `primer`, events and onsets, by `length` frames."""
+        count, heard = primer[0].shape[:2]
+        return _conditions(conditions, count, heard + length)
 
     def _allowed(self, allowed) -> tf.Tensor:
         """What free events may be, bool `(voices, 89)`."""

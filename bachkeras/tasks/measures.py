@@ -18,12 +18,14 @@ from bachkeras import _files as files
 from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import likelihood, parts, style
+from bachkeras.evaluation.comparison import Comparison
+from bachkeras.evaluation.judge import Judge
 from bachkeras.layers.frame.base import FREE
 from bachkeras.models.base import FrameModel
 from bachkeras.music import voices
 from bachkeras.music.score import Score
 from bachkeras.music.voices import REST, SATB
-from bachkeras.tasks import harmonizing, hearing, inpainting
+from bachkeras.tasks import harmonizing, hearing, inpainting, latent_measures
 from bachkeras.training import directory, samples
 
 BARS = 3, 4
@@ -55,15 +57,17 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Harmonise the sopranos of test pieces, write two bars of each anew, and write tasks.json.
 
+    A VAE interpolates between windows of test pieces instead: see `latent_measures`.
+
     On the benchmark the pieces are the published clean ones. Temperature 1, top_p 1, the same seed for each piece; what
     is written is what a user gets, so the voices keep to their ranges (`settings.allowed`), and a model that knows keys
     is told the piece's. Likelihoods are of the model alone, which is told what one quoted on the corpus is told.
 
     Args:
-        run: a run directory; its model writes labelled voices.
+        run: a run directory; its model writes labelled voices, or is a VAE.
         out: folder for tasks.json.
         data: the corpus; None: the one that it was trained on.
-        count: number of pieces, the first ones; None: all.
+        count: number of pieces, the first ones, or of interpolations; None: all, `latent_measures.PAIRS`.
         seed: of what is written.
         judge: a run whose model says how probable it finds all voices together; None: this one.
         manual_dir: see `catalog.build`.
@@ -75,8 +79,15 @@ def evaluate(
         ValueError: if the model cannot, or the corpus has not its voices.
     """
     files.check_folder(out)
-    model = hearing.player(run, completes=True)
-    test = catalog.load(data or model.card["data"]["name"], "test", manual_dir=manual_dir)
+    model = hearing.player(run)
+    name = data or model.card["data"]["name"]
+    test = catalog.load(name, "test", manual_dir=manual_dir)
+    if hasattr(model, "interpolate"):
+        corpora = {"train": catalog.load(name, "train", manual_dir=manual_dir), "test": test}
+        jury = Judge(judge.name, directory.load(judge), directory.card(judge)) if judge else None
+        rows = latent_measures.evaluate(model, Comparison(corpora, model.frame.labelled, jury), pairs=count, seed=seed)
+        return _written(out, rows)
+    hearing.player(model, completes=True)
     if test.voices != model.frame.voices:
         raise ValueError(f"The corpus has not the voices that the model writes. Received: data={test.name!r}")
     clean = likelihood.clean_pieces(test)
@@ -88,6 +99,11 @@ def evaluate(
         *_inpainting(model, corpus, None, seed),
         *_inpainting(model, corpus, ("alto", "tenor"), seed),
     ]
+    return _written(out, rows)
+
+
+def _written(out: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, which are in tasks.json now."""
     out.mkdir(parents=True, exist_ok=True)
     files.write_json(out / "tasks.json", rows)
     return rows

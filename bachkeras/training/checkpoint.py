@@ -15,9 +15,6 @@ from bachkeras import _files as files
 NAME = "checkpoint.npz"
 """The file in the run directory; it is there as long as the run is unfinished."""
 
-MONITOR = "val_nats_per_frame"
-"""What chooses the best model."""
-
 
 @dataclasses.dataclass
 class Progress:
@@ -25,9 +22,11 @@ class Progress:
 
     Attributes:
         rows: those of history.csv, one an epoch.
+        monitor: the figure that chooses the best one, see `FrameModel.monitor`.
     """
 
     rows: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    monitor: str = "val_nats_per_frame"
 
     @property
     def seconds(self) -> float:
@@ -36,9 +35,9 @@ class Progress:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the lowest `MONITOR`, from 0; -1 where there is none yet."""
-        known = [epoch for epoch, row in enumerate(self.rows) if math.isfinite(row[MONITOR])]
-        return min(known, key=lambda epoch: self.rows[epoch][MONITOR], default=-1)
+        """The epoch with the lowest `monitor`, from 0; -1 where there is none yet."""
+        known = [epoch for epoch, row in enumerate(self.rows) if math.isfinite(row[self.monitor])]
+        return min(known, key=lambda epoch: self.rows[epoch][self.monitor], default=-1)
 
     def over(self, epochs: int, patience: int) -> bool:
         """Whether training ends here: all epochs done, no better one for `patience` epochs (0: never), or diverged."""
@@ -76,7 +75,7 @@ def read(path: Path) -> tuple[keras.Model, Progress]:
             variable.assign(value)
     except Exception as error:  # Keras and NumPy pass on whatever unzipping and rebuilding raise.
         raise ValueError(f"The checkpoint cannot be read: {error} Received: {str(path)!r}") from error
-    return model, Progress(state["rows"])
+    return model, Progress(state["rows"], model.monitor)
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

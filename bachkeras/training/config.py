@@ -41,6 +41,7 @@ class Data:
         batch_size: examples in a batch, at least 1.
         transpose: largest transposition in semitones.
         untransposed: share of the examples left as they are.
+        overhang: share of the windows that may run over the end of their piece, see `Corpus.windows`.
     """
 
     name: str = "chorales"
@@ -48,6 +49,7 @@ class Data:
     batch_size: int = 16
     transpose: int = 0
     untransposed: float = 0.3
+    overhang: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

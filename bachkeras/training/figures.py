@@ -63,7 +63,7 @@ def evaluate(
     if others:
         copies = ("longest_copy_beats_median", "longest_copy_beats_p95")
         row.remark(copies, f"of {test.name}, not of {', '.join(others)}, where the model was trained too")
-    _add_latents(row, model, test, card["config"]["data"]["window"] or None)
+    _add_latents(row, model, test)
     _add_endings(row, model, card, test.name, len(beside), seed)
     return row.to_dict(), pieces
 
@@ -95,15 +95,16 @@ def _add_likelihood(row: Row, model: keras.Model, test: Corpus, objection: str |
     else:
         log_p = likelihood.log_probs(model, test)
         row.add({"likelihood": model.likelihood}, "not known")
-        add_nats(row, log_p["frame"], test, model.frame.voices if model.frame.labelled else None)
+        sounds = log_p["frame"] + log_p.get("latent", 0.0)
+        add_nats(row, sounds, test, model.frame.voices if model.frame.labelled else None)
         ending = float(-log_p["ending"].mean()) if "ending" in log_p else None
         row.add({"test_ending_nats_per_piece": ending}, "the model ends no piece")
 
 
-def _add_latents(row: Row, model: keras.Model, test: Corpus, window: int | None) -> None:
+def _add_latents(row: Row, model: keras.Model, test: Corpus) -> None:
     """What the model's verbs allow, see `collapse.figures`."""
     try:
-        found = collapse.figures(model, test, window)
+        found = collapse.figures(model, test, model.window)
     except collapse.Diverged as error:
         row.leave_out((*rows.LATENT, *rows.CODES, *rows.LATENT_OR_CODES), str(error))
         return

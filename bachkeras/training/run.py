@@ -25,7 +25,11 @@ from bachkeras.training import callbacks, checkpoint, directory, figures, interr
 from bachkeras.training.checkpoint import Progress
 from bachkeras.training.config import Config, Training, from_dict
 
-MODELS = {"lstm-attention": models.LSTMAttention}
+MODELS = {
+    "lstm-attention": models.LSTMAttention,
+    "lstm-vae": models.LSTMVAE,
+    "hierarchical-vae": models.HierarchicalVAE,
+}
 """The models by their names on the command line."""
 
 FRAMES = {"ChainedVoices": models.ChainedVoices, "IndependentNotes": models.IndependentNotes}
@@ -83,14 +87,14 @@ def train(
     steps = int(_batches(config, corpora, seed).cardinality()) * config.training.epochs
     model.compile(_optimizer(config.training, steps))
     model.optimizer.build(model.trainable_variables)
-    content = directory.describe(model_name, config, corpora["train"], seed)
+    content = directory.describe(model_name, config, corpora["train"], seed) | {"monitor": model.monitor}
     if init is not None:
         content["init"] = {"run": str(init), "trained_on": before}
     out.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(out) as folder:
         folder.mkdir()
         write_json(folder / "config.json", content)
-        checkpoint.write(folder / checkpoint.NAME, model, Progress())
+        checkpoint.write(folder / checkpoint.NAME, model, Progress(monitor=model.monitor))
     with files.locked(out):
         _go_on(out, model, Progress(), corpora)
 
@@ -173,7 +177,7 @@ def fit(
     # Keras warns of shuffling a dataset that it does not shuffle; ours comes shuffled.
     model.fit(
         _batches(config, corpora, seed, first_epoch=done),
-        validation_data=likelihood.quoted(corpora["validation"]).windows(None, shuffle=False).batch(32),
+        validation_data=likelihood.quoted(corpora["validation"]).windows(model.window, shuffle=False).batch(32),
         initial_epoch=done,
         epochs=done if progress.over(epochs, patience) else epochs,
         callbacks=[
@@ -208,7 +212,11 @@ def _batches(config: Config, corpora: dict[str, Corpus], seed: int, first_epoch:
     """The training data; an epoch's batches are a function of the seed and its number."""
     data = config.data
     windows = corpora["train"].windows(
-        data.window or None, transpose=data.transpose, untransposed=data.untransposed, seed=seed
+        data.window or None,
+        transpose=data.transpose,
+        untransposed=data.untransposed,
+        overhang=data.overhang,
+        seed=seed,
     )
     return windows.batch(data.batch_size, first_epoch=first_epoch)
 

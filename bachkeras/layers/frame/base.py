@@ -15,7 +15,7 @@ END = KEYS
 """The event after the last note of an unlabelled frame; in a labelled voice, a rest."""
 
 FREE = -1
-"""In `given`: this event is not given, draw it."""
+"""In `given`: this event is not given, draw it. Of the past: it is not known; nothing is a feature of it."""
 
 FORBIDDEN = -1e9
 """Logit of what cannot be emitted; finite, so that no gradient is NaN."""
@@ -104,11 +104,14 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         """What a model reads of a past frame: float32 `(..., feature_size)`."""
 
     def read(self, music: Mapping[str, tf.Tensor]) -> Sounding:
-        """The frames of `music` `(batch, time, ...)`, see `events`, followed through time.
+        """The frames of `music` `(batch, time, ...)`, see `events`, followed through time; see `trace`."""
+        return self.trace(*self.events(music)[:2])
+
+    def trace(self, events: tf.Tensor, onsets: tf.Tensor) -> Sounding:
+        """Frames `(batch, time, voices)` followed through time.
 
         How long the first frame has lasted is not known: it counts as new.
         """
-        events, onsets, _ = self.events(music)
         first = Sounding(events[:, 0], onsets[:, 0], tf.ones_like(events[:, 0]))
         if not self.remembers:
             return Sounding(events, onsets, tf.ones_like(events))
@@ -152,7 +155,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
             context: `(..., C)`, what the model knows before it writes the frame.
             events: int32 `(..., voices)`.
             onsets: bool `(..., voices)` where onsets are modelled.
-            previous: int32 `(..., voices)`, the events of the frame before.
+            previous: int32 `(..., voices)`, the events of the frame before, `FREE` (-1) where they are not known.
             training: whether to drop.
         """
 
@@ -254,6 +257,12 @@ def top_notes(pianoroll: tf.Tensor, voices: int) -> tuple[tf.Tensor, tf.Tensor]:
     highest = tf.math.top_k(ranked, k=voices).values
     dropped = tf.reduce_sum(tf.cast(sounding, tf.int32), -1) - tf.reduce_sum(tf.cast(highest > 0, tf.int32), -1)
     return tf.where(highest > 0, highest - 1, END), dropped
+
+
+def transpose(events: tf.Tensor, semitones: tf.Tensor) -> tf.Tensor:
+    """Events `(..., voices)` moved by `semitones`, int32 of a shape that broadcasts; what leaves the keyboard ends."""
+    moved = events + semitones
+    return tf.where((events < END) & (moved >= 0) & (moved < END), moved, END)
 
 
 def multi_hot(events: tf.Tensor) -> tf.Tensor:

@@ -305,7 +305,8 @@ class ChainedVoices(FrameDistribution):
         rests = event == END
         if previous is not None:
             earlier = tf.cast(previous[..., k : k + 1] if self.labelled else previous, tf.int32)
-            held = tf.where(tf.reduce_any(earlier == event[..., None], -1) | rests, held, FORBIDDEN)
+            could_be = (earlier == event[..., None]) | (earlier == FREE)
+            held = tf.where(tf.reduce_any(could_be, -1) | rests, held, FORBIDDEN)
         return tf.stack([held, tf.where(rests, FORBIDDEN, struck)], -1)
 
     def _around(self, centre, values):
@@ -314,7 +315,8 @@ class ChainedVoices(FrameDistribution):
         Out of reach, for `END` and around no note they are 0.
         """
         interval = tf.range(EVENTS) - centre[..., None]
-        inside = (tf.abs(interval) <= self.reach) & (tf.range(EVENTS) != END) & (centre < END)[..., None]
+        is_note = (centre >= 0) & (centre < END)
+        inside = (tf.abs(interval) <= self.reach) & (tf.range(EVENTS) != END) & is_note[..., None]
         place = tf.clip_by_value(interval + self.reach, 0, 2 * self.reach)
         return tf.where(inside, tf.gather(values, place, axis=-1, batch_dims=centre.shape.rank), 0.0)
 

@@ -27,7 +27,8 @@ def logits(values: tf.Tensor, above: list[tf.Tensor], previous: tf.Tensor | None
         if previous is not None:
             own, other = tf.cast(previous[..., k], tf.int32), tf.cast(previous[..., j], tf.int32)
             kept = (own - other) % 12
-            moves = (note < END) & (own < END) & (other < END) & ((note - other) % 12 != 0)
+            known = (own >= 0) & (own < END) & (other >= 0) & (other < END)
+            moves = known & (note < END) & ((note - other) % 12 != 0)
             weight = tf.gather(parallel[..., 12 * j : 12 * j + 12], kept, axis=-1, batch_dims=kept.shape.rank)
             weight = tf.where(moves, weight, 0.0)
             classes += weight[..., None] * tf.one_hot((note + kept) % 12, 12)

@@ -1,0 +1,97 @@
+"""What the latent space of a VAE is worth: interpolations between test windows, beside samples from the prior."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bachkeras.evaluation import collapse, likelihood
+from bachkeras.evaluation.comparison import Comparison
+from bachkeras.models.base import FrameModel
+from bachkeras.tasks import interpolating
+
+PAIRS = 50
+"""Interpolations."""
+
+SHOWN = (
+    "samples",
+    "judge_nats_per_frame",
+    "parallels_per_100_beats",
+    "hold_ratio",
+    "js_chord_type",
+    "ngram_jsd",
+    "self_bleu_4_soprano",
+    "distinct_3",
+)
+"""Figures of evaluation.json that the rows have too."""
+
+
+def evaluate(
+    model: FrameModel, comparison: Comparison, *, pairs: int | None = None, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Rows for the test windows, for interpolations between pairs of them, and for as many pieces from the prior.
+
+    A window is told the conditions that a quoted likelihood is told. All pieces are written at temperature 1 with the
+    same random draws, so that those of an interpolation differ by z alone. The difference of two pieces is 1 - F1 over
+    their cells; neighbours are successive steps of an interpolation, strangers the same step of two of them.
+
+    Args:
+        model: a VAE.
+        comparison: on the corpus, with the voices as the model writes them.
+        pairs: of test windows; None: `PAIRS`.
+        seed: of the pairs and of what is written.
+    """
+    test = likelihood.quoted(comparison.test)
+    windows = [window for piece in test.pieces for window in _windows(piece, model.window)]
+    random = np.random.default_rng(seed)
+    chosen = random.choice(len(windows), (pairs or PAIRS, 2), replace=len(windows) < 2 * (pairs or PAIRS))
+    ways = [_way(model, windows[i], windows[j], seed) for i, j in chosen.tolist()]
+    interpolated = list(itertools.chain(*ways))
+    z = random.standard_normal((len(interpolated), 1, model.latent), np.float32)
+    like = [windows[i] for i, _ in chosen.tolist() for _ in range(interpolating.STEPS)]
+    prior = [interpolating.write(model, one, window, seed=seed) for one, window in zip(z, like, strict=True)]
+    return [
+        _row("real bach", comparison, windows, seed),
+        _row("interpolated", comparison, interpolated, seed) | _differences(ways),
+        _row("prior", comparison, prior, seed),
+    ]
+
+
+def _way(model: FrameModel, a: dict[str, Any], b: dict[str, Any], seed: int) -> list[dict[str, Any]]:
+    """The pieces from one window to another."""
+    ends = [interpolating.latents(model, window) for window in (a, b)]
+    return [interpolating.write(model, z, a, seed=seed) for z in model.interpolate(*ends, interpolating.STEPS)]
+
+
+def _windows(piece: dict[str, Any], size: int) -> list[dict[str, Any]]:
+    """The whole windows of a piece, each a piece of its own."""
+    frames = len(piece["pianoroll"])
+    arrays = {name for name, value in piece.items() if np.ndim(value) and len(value) == frames and name != "timestep"}
+    return [
+        {name: value[start : start + size] if name in arrays else value for name, value in piece.items()}
+        for start in range(0, frames - size + 1, size)
+    ]
+
+
+def _differences(ways: Sequence[Sequence[dict[str, Any]]]) -> dict[str, float]:
+    """Mean differences between neighbours and between strangers."""
+
+    def difference(a, b):
+        return 1 - collapse.f1(a["pianoroll"], b["pianoroll"])
+
+    neighbours = [difference(a, b) for way in ways for a, b in itertools.pairwise(way)]
+    strangers = [difference(a, b) for one, other in itertools.pairwise(ways) for a, b in zip(one, other, strict=True)]
+    ends = [difference(way[0], way[-1]) for way in ways]
+    named = {"neighbours": neighbours, "strangers": strangers, "ends": ends}
+    return {f"difference_of_{name}": float(np.mean(values)) for name, values in named.items() if values}
+
+
+def _row(way: str, comparison: Comparison, pieces: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
+    row = comparison.row(way, contaminated=False, seed=seed)
+    comparison.add_samples(row, pieces)
+    found = row.to_dict()
+    identity = {"task": "interpolate", "way": way, "data": comparison.test.name, "pieces": len(pieces), "seed": seed}
+    return identity | {name: found[name] for name in SHOWN if found[name] is not None}

@@ -1,0 +1,207 @@
+"""`python tuning/table.py TABLE.toml`: a table of training runs, a row a run. Broken off, it goes on where it stopped.
+
+A table names a model, a configuration, and in each row what is different there:
+
+    model = "lstm-vae"
+    figures = ["kl_nats", "reconstruction_f1"]  # keys of evaluation.json, of history.csv's best epoch
+    epochs = 60
+
+    [[rows]]
+    name = "beta 0.5"
+    set = { "model.beta" = 0.5 }  # and model = "...", config = "...", epochs = ..., seed = ...
+
+    [plot]  # optional
+    x = "rate_nats_per_frame"
+    y = "reconstruction_nats_per_frame"
+
+Each row is trained by `bachkeras train` in a process of its own, in a run directory under --runs. Its figures go to
+TABLE.csv, beside TABLE.toml, as soon as it is finished; a row that stands there is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bachkeras import _files as files
+from bachkeras.training import checkpoint, config, figures
+
+ROW = {"model": "", "config": "default", "epochs": 0, "seed": 0, "set": {}}
+"""What a row may say besides its name, and the table for all of its rows."""
+
+SETTINGS = ("name", "model", "config", "set", "epochs", "seed")
+"""The first columns of the results: what was run."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a table; returns the exit status: 0, 1 if a row failed, 2 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", type=Path, metavar="TABLE.toml")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder for the runs (runs)")
+    parser.add_argument("--manual-dir", type=Path, metavar="DIR", help="as of `bachkeras train`")
+    parsed = parser.parse_args(arguments)
+    try:
+        table = read(parsed.table)
+        return run(table, parsed.table, parsed.runs, parsed.manual_dir)
+    except ValueError as error:
+        print(f"table.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("table.py: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A table, each row with all of its settings.
+
+    Raises:
+        ValueError: if it cannot be read, or a row says something unknown.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"The table cannot be read: {error}. Received: {str(path)!r}") from None
+    common = {key: value for key, value in table.items() if key in ROW}
+    rows = [{**ROW, **common, **row} for row in table.get("rows", [])]
+    for row in rows:
+        unknown = row.keys() - ROW.keys() - {"name"}
+        if unknown or not row.get("name"):
+            raise ValueError(f"A row has a name and {', '.join(ROW)}. Received: {row}")
+    names = [row["name"] for row in rows]
+    if len({_slug(name) for name in names}) < len(names):
+        raise ValueError(f"Each row has a name of its own. Received: {names}")
+    return {"figures": table.get("figures", []), "plot": table.get("plot"), "rows": rows}
+
+
+def run(table: Mapping[str, Any], path: Path, runs: Path, manual_dir: Path | None) -> int:
+    """Train the rows that are not finished; write results and picture after each."""
+    results = path.with_suffix(".csv")
+    finished = _finished(results)
+    for row in table["rows"]:
+        settings = _settings(row)
+        before = finished.get(row["name"])
+        if before and {key: before[key] for key in SETTINGS} != settings:
+            raise ValueError(
+                f"{row['name']!r} was run with other settings: take its line out of {results}. Received: {settings}"
+            )
+    failed = []
+    for row in table["rows"]:
+        if row["name"] in finished:
+            continue
+        print(f"{path.stem}: {row['name']}", flush=True)
+        out = runs / path.stem / _slug(row["name"])
+        command = [sys.executable, "-m", "bachkeras", "train", row["model"], "--out", str(out), "--resume"]
+        command += ["--config", str(_configuration(row, out)), "--seed", str(row["seed"])]
+        if manual_dir:
+            command += ["--manual-dir", str(manual_dir)]
+        if subprocess.run(command, check=False).returncode:
+            failed.append(row["name"])
+            continue
+        finished[row["name"]] = _settings(row) | _found(out, table["figures"])
+        _write(results, table, finished)
+    if failed:
+        print(f"table.py: these rows failed: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
+
+
+def _settings(row: Mapping[str, Any]) -> dict[str, str]:
+    """What was run, as text."""
+    changes = ", ".join(f"{key} = {json.dumps(value)}" for key, value in row["set"].items())
+    return {key: str(row[key]) for key in SETTINGS} | {"set": changes}
+
+
+def _configuration(row: Mapping[str, Any], out: Path) -> Path:
+    """The row's configuration as a file beside its run directory."""
+    sections = config.read(row["model"], row["config"]).to_dict()
+    changes = dict(row["set"])
+    if row["epochs"]:
+        changes["training.epochs"] = row["epochs"]
+    for place, value in changes.items():
+        section, _, key = place.partition(".")
+        if section not in sections or not key:
+            raise ValueError(f"set names a setting, such as model.beta. Received: {place!r}")
+        sections[section][key] = value
+    lines = []
+    for section, values in config.from_dict(sections).to_dict().items():
+        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+    file = out.with_name(f"{out.name}.toml")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with files.whole(file) as unfinished:
+        unfinished.write_text("\n".join(lines))
+    return file
+
+
+def _found(out: Path, keys: list[str]) -> dict[str, str]:
+    """The figures of a finished run."""
+    found = json.loads((out / "evaluation.json").read_text())[0]
+    columns = figures.history(out)
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    monitor = json.loads((out / "config.json").read_text())["monitor"]
+    best = rows[checkpoint.Progress(rows, monitor).best_epoch]
+    known = {**best, **found, "minutes": columns["seconds"][-1] / 60, "parameters": found["parameters"]}
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        raise ValueError(f"There is no such figure of {out}. Received: figures={unknown}")
+    return {key: _text(known[key]) for key in [*keys, "minutes", "parameters"]}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_text, value))
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _finished(results: Path) -> dict[str, dict[str, str]]:
+    """The lines of the results by their name."""
+    if not results.exists():
+        return {}
+    with open(results, newline="") as file:
+        return {line["name"]: line for line in csv.DictReader(file)}
+
+
+def _write(results: Path, table: Mapping[str, Any], finished: Mapping[str, Mapping[str, str]]) -> None:
+    """The results in the table's order, and the picture."""
+    lines = [finished[row["name"]] for row in table["rows"] if row["name"] in finished]
+    with files.whole(results) as path, open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[-1]), restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(lines)
+    if table["plot"]:
+        _plot(results.with_suffix(".png"), table["plot"], lines)
+
+
+def _plot(path: Path, axes: Mapping[str, str], lines: list[Mapping[str, str]]) -> None:
+    """Two figures against each other, a point a row; the rows of a model in one colour."""
+    from matplotlib.figure import Figure
+
+    picture = Figure(figsize=(8, 5), layout="constrained")
+    chart = picture.add_subplot()
+    for model in dict.fromkeys(line["model"] for line in lines):
+        points = [line for line in lines if line["model"] == model and line[axes["x"]] and line[axes["y"]]]
+        x, y = ([float(line[axes[axis]]) for line in points] for axis in "xy")
+        chart.scatter(x, y, label=model)
+        for line, *place in zip(points, x, y, strict=True):
+            chart.annotate(line["name"], place, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    chart.set_xlabel(axes["x"].replace("_", " "))
+    chart.set_ylabel(axes["y"].replace("_", " "))
+    chart.legend()
+    chart.grid(alpha=0.3)
+    with files.whole(path) as unfinished:
+        picture.savefig(unfinished, format="png", dpi=110)
+
+
+def _slug(name: str) -> str:
+    """A name as that of a folder."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
