@@ -32,7 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from bachkeras import _files as files
-from bachkeras.training import checkpoint, config, figures
+from bachkeras import _start
+from bachkeras.training import config
 
 ROW = {"model": "", "config": "default", "epochs": 0, "seed": 0, "set": {}}
 """What a row may say besides its name, and the table for all of its rows."""
@@ -48,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder for the runs (runs)")
     parser.add_argument("--manual-dir", type=Path, metavar="DIR", help="as of `bachkeras train`")
     parsed = parser.parse_args(arguments)
+    _start.tensorflow()  # Its notes are held back.
     try:
         table = read(parsed.table)
         return run(table, parsed.table, parsed.runs, parsed.manual_dir)
@@ -141,6 +143,8 @@ def _configuration(row: Mapping[str, Any], out: Path) -> Path:
 
 def _found(out: Path, keys: list[str]) -> dict[str, str]:
     """The figures of a finished run."""
+    from bachkeras.training import checkpoint, figures
+
     found = json.loads((out / "evaluation.json").read_text())[0]
     columns = figures.history(out)
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
