@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import warnings
 
 import matplotlib.image
 import numpy as np
@@ -162,6 +163,12 @@ def test_an_empty_score_is_an_empty_grid(parts, tmp_path):
 def test_names_are_no_formulas(tmp_path):
     names = {"title": r"$\nonsense$ _ " + "long " * 40, "parts": ("_one $x$", r"\frac", *["Part"] * 10)}
     drawn(score((0, 4, 60), **names), tmp_path)
+
+
+def test_letters_that_the_font_has_not_are_no_matter(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn(score((0, 4, 60), title="茉莉花", parts=("歌", "")), tmp_path)
 
 
 def test_a_picture_that_fails_leaves_nothing_behind(tmp_path):

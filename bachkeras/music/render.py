@@ -7,6 +7,7 @@ import io
 import math
 import os
 import textwrap
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -100,7 +101,10 @@ def encode(figure: Figure) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     file = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # A letter that the font has not, as in a Chinese title, is a box.
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
     return file.getvalue()
 
 

@@ -74,7 +74,7 @@ def harmonize(
         particles=particles,
         temperature=temperature,
         top_p=top_p,
-        seed=seed,
+        seed=hearing.seed(seed),
     )
     return [_score(grid, events, struck, octaves) for events, struck in music]
 

@@ -44,8 +44,16 @@ def player(model: str | os.PathLike | FrameModel, completes: bool = False) -> Fr
 
 
 def seed(number: int | None) -> int:
-    """The seed, or a new one."""
-    return secrets.randbits(31) if number is None else number
+    """The seed, or a new one.
+
+    Raises:
+        ValueError: if it is out of its range.
+    """
+    if number is None:
+        return secrets.randbits(31)
+    if not 0 <= number < 2**31:
+        raise ValueError(f"A seed is 0 to 2^31 - 1. Received: seed={number}")
+    return number
 
 
 def score(piece: str | os.PathLike | Score) -> Score:
@@ -99,7 +107,7 @@ def complete(
     onsets: np.ndarray,
     *,
     count: int,
-    seed: int | None,
+    seed: int,
     **arguments,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """What the model writes around given events, `count` times, one after another: each takes all the memory it gets.

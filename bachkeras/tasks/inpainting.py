@@ -87,7 +87,7 @@ def inpaint(
         particles=particles,
         temperature=temperature,
         top_p=top_p,
-        seed=seed,
+        seed=hearing.seed(seed),
     )
     return [passage.filled(events, onsets) for events, onsets in music]
 

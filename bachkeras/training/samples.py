@@ -80,8 +80,10 @@ def frames(model, card: Mapping[str, Any], length: int | str | None) -> tuple[in
     """The most frames to write, and whether the model ends a piece before; see `scores`.
 
     Raises:
-        ValueError: if the model is to end a piece and cannot.
+        ValueError: if the length is none, or the model is to end a piece and cannot.
     """
+    if isinstance(length, str) and length != "auto":
+        raise ValueError(f'A length is a number of frames, or "auto". Received: length={length!r}')
     if length == "auto" and not model.ending:
         raise ValueError("The model was not trained to end a piece: give a number of frames. Received: length='auto'")
     if length is None and not model.ending:
