@@ -55,7 +55,26 @@ ROWS = {
             12, ending=True, frame=models.ChainedVoices(3, units=8, reach=3, labelled=True, onsets=True, held=3)
         )
     ),
+    "lstm-vae": Row(lambda: models.LSTMVAE(10, latent=6, bars=2, frames_per_bar=3, l2=0.01, free_bits=1.0)),
+    "hierarchical-vae": Row(
+        lambda: models.HierarchicalVAE(
+            10, latent=6, bars=2, frames_per_bar=4, frame=models.ChainedVoices(units=8, reach=3)
+        )
+    ),
+    "lstm-vae, labelled, onsets, batch norm": Row(
+        lambda: models.LSTMVAE(10, layers=1, latent=4, bars=2, frames_per_bar=4, batch_norm=0.6, frame=singers())
+    ),
+    "hierarchical-vae, labelled, onsets, batch norm": Row(
+        lambda: models.HierarchicalVAE(
+            10, layers=1, latent=4, bars=2, frames_per_bar=3, batch_norm=0.6, frame_dropout=0.5, frame=singers()
+        )
+    ),
 }
+
+
+def singers() -> models.ChainedVoices:
+    """A frame distribution that remembers all it can."""
+    return models.ChainedVoices(3, units=8, reach=3, labelled=True, onsets=True, held=3, counterpoint=True)
 
 
 @pytest.fixture(scope="module", params=ROWS, ids=list(ROWS))
@@ -69,7 +88,7 @@ def model(row) -> keras.Model:
     keras.utils.set_random_seed(1)
     model = row.make()
     model.build()
-    for variable in model.trainable_variables:
+    for variable in model.weights:  # Moving averages are among them.
         variable.assign_add(keras.random.normal(variable.shape, stddev=0.1))
     return model
 
@@ -104,6 +123,27 @@ def corpus(music):
 def batch(corpus) -> dict[str, tf.Tensor]:
     """Whole pieces of different lengths, padded."""
     return next(iter(corpus.windows(None, shuffle=False).batch(5)))
+
+
+@pytest.fixture(scope="module")
+def z(model, batch) -> np.ndarray | None:
+    """A z for each window of the batch, for a model with latents."""
+    if not hasattr(model, "posterior"):
+        return None
+    windows = -(-batch["mask"].shape[1] // model.window)
+    assert windows > 2
+    return np.random.default_rng(2).standard_normal((5, windows, model.latent), np.float32)
+
+
+def log_probs(model, batch, z) -> dict[str, tf.Tensor]:
+    """The terms of each frame. Of a model with latents, those given z: what `call` draws depends on the whole batch."""
+    return model(batch) if z is None else {"frame": model._decoded(z, batch, batch)}
+
+
+def told(batch, z) -> dict[str, tf.Tensor]:
+    """What `start` is told of a batch."""
+    known = {name: batch[name] for name in ("tonic", "mode", "timestep", "position")}
+    return known if z is None else known | {"z": z}
 
 
 def test_config_round_trip(row):
@@ -143,42 +183,71 @@ def test_save_and_load_gives_the_same_outputs(model, batch, tmp_path):
     assert_same(again(batch), model(batch), 1e-5)
 
 
-def test_padding_changes_nothing(model, corpus, batch):
-    longest = model(batch)
+def test_padding_changes_nothing(model, corpus, batch, z):
+    longest = log_probs(model, batch, z)
     for i in range(5):
-        alone = model(next(iter(from_arrays_of(corpus, i).windows(None, shuffle=False).batch(1))))
+        alone, own = alone_of(model, corpus, z, i)
         frames = len(corpus.pieces[i]["pianoroll"])
-        assert_same({name: term[0, :frames] for name, term in alone.items()}, first(longest, frames, piece=i))
+        terms = log_probs(model, alone, own)
+        assert_same({name: term[0, :frames] for name, term in terms.items()}, first(longest, frames, piece=i))
 
 
-def test_no_frame_sees_the_future(model, batch):
-    before = model(batch)
+def test_padding_changes_no_latents(model, corpus, batch, z):
+    """Nor what a piece costs given its z: the sum of what its own frames cost."""
+    if z is None:
+        pytest.skip("this model has no latents")
+    longest, sums = model(batch), model.reconstruction_log_prob(batch, z)
+    for i in range(5):
+        alone, own = alone_of(model, corpus, z, i)
+        found = model(alone)
+        for name in ("mean", "log_variance"):
+            mine = longest[name][i : i + 1, : own.shape[1]]
+            np.testing.assert_allclose(found[name], mine, rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(model.reconstruction_log_prob(alone, own), sums[i : i + 1], rtol=1e-4)
+        np.testing.assert_allclose(tf.reduce_sum(log_probs(model, alone, own)["frame"], 1), sums[i : i + 1], rtol=1e-4)
+
+
+def test_a_posterior_is_that_of_its_window(model, corpus, batch, z):
+    """What comes before and after a window has no part in it: windows are the same alone and in their piece."""
+    if z is None:
+        pytest.skip("this model has no latents")
+    whole, cut = model(batch), next(iter(corpus.windows(model.window, shuffle=False).batch(64)))
+    windows = [-(-len(piece["pianoroll"]) // model.window) for piece in corpus.pieces[:5]]
+    for name, term in zip(("mean", "log_variance"), model.posterior(cut), strict=True):
+        mine = np.concatenate([whole[name][i, :n] for i, n in enumerate(windows)])
+        np.testing.assert_allclose(term[: len(mine)], mine, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_no_frame_sees_the_future(model, batch, z):
+    before = log_probs(model, batch, z)
     changed = dict(batch)
     for name in batch.keys() & {"pianoroll", "voices"}:
         other = 1 - batch[name] if name == "pianoroll" else (batch[name] + 30) % 88
         changed[name] = tf.concat([batch[name][:, :4], other[:, 4:5], batch[name][:, 5:]], 1)
-    after = model(changed)
+    after = log_probs(model, changed, z)
     assert_same(first(after, 3), first(before, 3), 1e-5)
     for name, term in after.items():
         assert np.all(np.abs(term[:, 3:] - before[name][:, 3:]).max(1) > 1e-4), name
 
 
-def test_step_by_step_equals_the_whole_sequence(model, batch):
-    """Longer than the attention's window, so that the ring goes round."""
+def test_step_by_step_equals_the_whole_sequence(model, batch, z):
+    """Longer than the attention's window, so that the ring goes round, and than a latent one's."""
     events, onsets, _ = model.frame.events(batch)
     last = model.frame.silence(len(events))
-    state = model.start({name: batch[name] for name in ("tonic", "mode", "timestep", "position")})
+    state = model.start(told(batch, z))
     steps = []
     for t in range(batch["mask"].shape[1]):
-        context, state = model.step(state, model.frame.features(last))
+        seen = model.seen(state, last)
+        context, state = model.step(state, model.frame.features(seen))
         now = model.frame.follow(last, events[:, t + 1], onsets[:, t + 1])
-        log_p = model.frame.log_prob(context, now.events, now.onsets, previous=last.events)
+        log_p = model.frame.log_prob(context, now.events, now.onsets, previous=seen.events)
         terms = {"frame": tf.reduce_sum(log_p, -1)}
         if model.ending:
             terms["ending"] = ending.log_prob(model.ending_odds(context, now, batch["tonic"]), batch["last"][:, t])
         steps.append(terms)
         last = now
-    assert_same({name: tf.stack([step[name] for step in steps], 1) for name in steps[0]}, model(batch))
+    whole = log_probs(model, batch, z)
+    assert_same({name: tf.stack([step[name] for step in steps], 1) for name in steps[0]}, whole)
 
 
 def test_attention_can_be_looked_at(model, batch):
@@ -207,20 +276,21 @@ def test_same_seed_same_music(model):
     assert np.any(first["events"][0] != first["events"][1])
 
 
-def test_a_primer_is_continued_and_left_out(model, music):
+def test_a_primer_is_continued_and_left_out(model, music, z):
     if not model.can_continue:
         with pytest.raises(ValueError, match="cannot continue"):
             model.generate(1, 4, primer=music[0])
         return
-    whole = model.generate(1, 6, primer=music[0], seed=0, top_p=1e-6)
+    likeliest = {"conditions": {} if z is None else {"z": np.tile(z[:1], (1, 3, 1))}, "seed": 0, "top_p": 1e-6}
+    whole = model.generate(1, 6, primer=music[0], **likeliest)
     assert whole["pianoroll"].shape == (1, 6, 88)
-    # At its likeliest, music goes on from a longer primer as it did from the shorter one.
+    # At its likeliest, music goes on from a longer primer as it did from the shorter one; for the same z, if any.
     new = as_read(model.frame, whole)
     longer = {name: np.concatenate([music[0][name], new[name][0, :3]]) for name in music[0]}
-    rest = model.generate(1, 3, primer=longer, seed=0, top_p=1e-6)
+    rest = model.generate(1, 3, primer=longer, **likeliest)
     np.testing.assert_array_equal(rest["events"], whole["events"][:, 3:])
-    other = model.generate(1, 40, primer=music[1], seed=0)
-    assert np.any(other["events"] != model.generate(1, 40, primer=music[0], seed=0)["events"])
+    other = model.generate(99, 9, primer=music[1], seed=0)
+    assert np.any(other["events"] != model.generate(99, 9, primer=music[0], seed=0)["events"])
 
 
 def test_a_primer_has_a_shape(model):
@@ -292,8 +362,8 @@ def test_a_piece_that_is_given_is_as_probable_as_it_is(model, corpus):
         pytest.skip("this model writes from left to right only")
     batch = next(iter(from_arrays_of(corpus, 0).windows(None, shuffle=False).batch(1)))
     events, onsets, _ = model.frame.events(batch)
-    told = {name: batch[name] for name in ("tonic", "mode", "timestep", "position")}
-    music = model.complete(events[:, 1:], given_onsets=onsets[:, 1:], ends=True, conditions=told, particles=2)
+    options = {"ends": True, "conditions": told(batch, None), "particles": 2}
+    music = model.complete(events[:, 1:], given_onsets=onsets[:, 1:], **options)
     np.testing.assert_allclose(music["log_given"], sum(model.log_probs(batch).values()), rtol=1e-4)
 
 
@@ -303,7 +373,7 @@ def test_rows_of_a_state_are_states(model, batch):
         pytest.skip("this model needs no rows of a state")
     features = model.frame.features(model.frame.read(batch))
     rows = tf.constant([3, 0, 0])
-    state = model.start({name: batch[name] for name in ("tonic", "mode", "timestep", "position")})
+    state = model.start(told(batch, None))
     for t in range(3):
         _, state = model.step(state, features[:, t])
     chosen = model.select(state, rows)
@@ -389,6 +459,12 @@ def test_generation_refuses_nonsense(model):
 def from_arrays_of(corpus, i):
     """A corpus of one piece of another."""
     return dataclasses.replace(corpus, pieces=[corpus.pieces[i]])
+
+
+def alone_of(model, corpus, z, i):
+    """A batch of one piece of a corpus, and its z out of those of them all."""
+    (batch,) = from_arrays_of(corpus, i).windows(None, shuffle=False).batch(1)
+    return batch, None if z is None else z[i : i + 1, : -(-batch["mask"].shape[1] // model.window)]
 
 
 def assert_same(terms, expected, tolerance=1e-4):

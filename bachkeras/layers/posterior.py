@@ -53,7 +53,7 @@ class Posterior(keras.layers.Layer):
         policy = self.dtype_policy
         self.drop = keras.layers.Dropout(dropout, dtype=policy)
         self.input_dense = keras.layers.Dense(hidden, activation="gelu", dtype=policy, name="input")
-        lstm = keras.layers.LSTM(hidden, return_sequences=True, dtype=policy)
+        lstm = keras.layers.LSTM(hidden, return_sequences=True, dtype=policy, name="lstm")  # No number after it.
         self.lstm = keras.layers.Bidirectional(lstm, dtype=policy, name="lstm")
         self.output_dense = keras.layers.Dense(2 * latent // (bars if parts else 1), dtype="float32", name="output")
         if batch_norm:

@@ -51,9 +51,9 @@ class HierarchicalVAE(LSTMVAE):
         contexts = tf.reshape(self.core(bars, training=training), (*tf.unstack(tf.shape(whole)[:2]), self.core.hidden))
         return contexts[:, : tf.shape(inputs)[1]]
 
-    def _begins(self, time):
-        return time % self.frames_per_bar == 0
+    def _remembered(self, time):
+        return time % self.frames_per_bar
 
     def _core_state(self, state):
-        begins = self._begins(state["time"])
+        begins = self._remembered(state["time"]) == 0
         return tf.nest.map_structure(lambda x: tf.where(begins, tf.zeros_like(x), x), state["core"])

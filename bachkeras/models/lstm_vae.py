@@ -161,17 +161,18 @@ class LSTMVAE(VAE):
 
     def seen(self, state: dict, last: Sounding) -> Sounding:
         """See `FrameModel.seen`: nothing before the first frame."""
-        return _hidden(last, self._begins(state["time"]))
+        return _known(last, self._remembered(state["time"]))
 
-    def _begins(self, time: tf.Tensor) -> tf.Tensor:
-        """Whether the decoder begins anew with the frames numbered `time`, knowing nothing of those before."""
-        return time == 0
+    def _remembered(self, time: tf.Tensor) -> tf.Tensor:
+        """Of how many frames before those numbered `time` the decoder knows, the last ones."""
+        return time
 
     def _heard(self, primer, tonic) -> tf.Tensor:
         """The means of the posteriors of frames, `(count, windows, latent)`."""
-        events, onsets = primer
-        sounding = self.frame.trace(events, onsets)
-        return self._encoded(sounding, tf.ones(tf.shape(events)[:2]), tonic, training=False)[0]
+        silence = self.frame.silence(tf.shape(primer[0])[0])
+        whole = (tf.concat([x[:, None], y], 1) for x, y in zip(silence[:2], primer, strict=True))
+        now = Sounding(*(x[:, 1:] for x in self.frame.trace(*whole)))
+        return self._encoded(now, tf.ones(tf.shape(now.events)[:2]), tonic, training=False)[0]
 
     def _posterior(self, batch, tonic, training):
         """The posteriors of the windows of a batch, `(batch, windows, latent)` each."""
@@ -183,7 +184,8 @@ class LSTMVAE(VAE):
         tonic = tf.cast(tonic, tf.int32)
         shift = tf.where(tonic == UNKNOWN["tonic"], 0, (6 - tonic) % 12 - 6)
         moved = sounding._replace(events=transpose(sounding.events, shift[:, None, None]))
-        features = self.frame.features(_hidden(moved, mask < 0.5))
+        place = tf.range(tf.shape(mask)[1]) % self.window
+        features = self.frame.features(_known(moved, tf.where(mask > 0.5, place + 1, 0)))
         counted = self._counted(mask)
         windows = tf.reshape(self._whole(features), (-1, self.window, self.frame.feature_size))
         mean, log_variance = self.encoder(windows, tf.reshape(counted > 0, [-1]), training=training)
@@ -195,10 +197,11 @@ class LSTMVAE(VAE):
         sounding = self.frame.read(batch)
         now = Sounding(*(x[:, 1:] for x in sounding))
         time = tf.shape(now.events)[1]
-        hidden = tf.broadcast_to(self._begins(tf.range(time)), tf.shape(now.events)[:2])
+        remembered = tf.broadcast_to(self._remembered(tf.range(time)), tf.shape(now.events)[:2])
         if training:
-            hidden |= keras.random.uniform(tf.shape(hidden), seed=self.random) < self.frame_dropout
-        before = _hidden(Sounding(*(x[:, :-1] for x in sounding)), hidden)
+            hidden = keras.random.uniform(tf.shape(remembered), seed=self.random) < self.frame_dropout
+            remembered = tf.where(hidden, 0, remembered)
+        before = _known(Sounding(*(x[:, :-1] for x in sounding)), remembered)
         known = {name: tf.cast(known[name], tf.int32) for name in UNKNOWN}
         features = tf.cast(self.frame.features(before), self.compute_dtype)
         signals = self._signals(z, known, training)[:, :time]
@@ -220,8 +223,8 @@ class LSTMVAE(VAE):
         return tf.pad(frames, [[0, 0], [0, rest], *[[0, 0]] * (frames.shape.rank - 2)])
 
 
-def _hidden(sounding: Sounding, hidden: tf.Tensor) -> Sounding:
-    """What is known of frames of which some are not: there is no feature of those."""
-    hidden = hidden[..., None]
+def _known(sounding: Sounding, frames: tf.Tensor) -> Sounding:
+    """What is known of a frame by one that knows so many frames, this one the last: of none there is no feature."""
+    frames = frames[..., None]
     events, onsets, held = sounding
-    return Sounding(tf.where(hidden, FREE, events), onsets & ~hidden, tf.where(hidden, 0, held))
+    return Sounding(tf.where(frames > 0, events, FREE), onsets & (frames > 0), tf.minimum(held, frames))

@@ -96,7 +96,7 @@ def train(
         write_json(folder / "config.json", content)
         checkpoint.write(folder / checkpoint.NAME, model, Progress(monitor=model.monitor))
     with files.locked(out):
-        _go_on(out, model, Progress(), corpora)
+        _go_on(out, model, Progress(monitor=model.monitor), corpora)
 
 
 def resume(out: Path, *, manual_dir: Path | None = None) -> None:
