@@ -1,4 +1,4 @@
-"""What the latent space of a VAE is worth: interpolations between test windows, beside samples from the prior."""
+"""What the latent space of a VAE is worth: interpolations, beside samples from the prior, and an attribute's vector."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import collapse, likelihood
 from bachkeras.evaluation.comparison import Comparison
 from bachkeras.models.base import FrameModel
@@ -15,6 +16,9 @@ from bachkeras.tasks import interpolating
 
 PAIRS = 50
 """Interpolations."""
+
+DRAWN = 100
+"""Pieces from the prior to which the attribute's vector is added."""
 
 SHOWN = (
     "samples",
@@ -33,6 +37,10 @@ def evaluate(
     model: FrameModel, comparison: Comparison, *, pairs: int | None = None, seed: int = 0
 ) -> list[dict[str, Any]]:
     """Rows for the test windows, for interpolations between pairs of them, and for as many pieces from the prior.
+
+    Then, of an attribute, notes that move: the quarter of the training windows with the most of it against the quarter
+    with the least gives a vector (`VAE.attribute_vector`), and pieces from the prior are written with it subtracted, as
+    drawn, and added.
 
     A window is told the conditions that a quoted likelihood is told. All pieces are written at temperature 1 with the
     same random draws, so that those of an interpolation differ by z alone. The difference of two pieces is 1 - F1 over
@@ -57,6 +65,7 @@ def evaluate(
         _row("real bach", comparison, windows, seed),
         _row("interpolated", comparison, interpolated, seed) | _differences(ways),
         _row("prior", comparison, prior, seed),
+        *_attribute(model, comparison, random, seed),
     ]
 
 
@@ -89,9 +98,39 @@ def _differences(ways: Sequence[Sequence[dict[str, Any]]]) -> dict[str, float]:
     return {f"difference_of_{name}": float(np.mean(values)) for name, values in named.items() if values}
 
 
+def _attribute(model: FrameModel, comparison: Comparison, random: np.random.Generator, seed: int) -> list[dict]:
+    """Rows for pieces that should move less, as they were drawn, and more."""
+    train = likelihood.quoted(comparison.corpora["train"])
+    windows = sorted((window for piece in train.pieces for window in _windows(piece, model.window)), key=_moving)
+    quarter = len(windows) // 4
+    ends = [Corpus(some).windows(model.window, shuffle=False) for some in (windows[-quarter:], windows[:quarter])]
+    vector = model.attribute_vector(*(next(iter(end.batch(quarter))) for end in ends))
+    drawn = random.standard_normal((DRAWN, 1, model.latent), np.float32)
+    like = [windows[i] for i in random.integers(len(windows), size=DRAWN).tolist()]
+    found = []
+    for way, times in (("subtracted", -1), ("as drawn", 0), ("added", 1)):
+        pieces = [
+            interpolating.write(model, z + times * vector, one, seed=seed) for z, one in zip(drawn, like, strict=True)
+        ]
+        moving = float(np.mean([_moving(piece) for piece in pieces]))
+        found.append(_identity("attribute, moving notes", way, comparison, pieces, seed) | {"notes_a_frame": moving})
+    return found
+
+
+def _moving(piece: dict[str, Any]) -> float:
+    """Notes a frame that did not sound in the frame before."""
+    roll = np.asarray(piece["pianoroll"], bool)
+    return float((roll[1:] & ~roll[:-1]).sum() / max(len(roll) - 1, 1))
+
+
+def _identity(task: str, way: str, comparison: Comparison, pieces: Sequence, seed: int) -> dict[str, Any]:
+    return {"task": task, "way": way, "data": comparison.test.name, "pieces": len(pieces), "seed": seed}
+
+
 def _row(way: str, comparison: Comparison, pieces: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
     row = comparison.row(way, contaminated=False, seed=seed)
     comparison.add_samples(row, pieces)
     found = row.to_dict()
-    identity = {"task": "interpolate", "way": way, "data": comparison.test.name, "pieces": len(pieces), "seed": seed}
-    return identity | {name: found[name] for name in SHOWN if found[name] is not None}
+    return _identity("interpolate", way, comparison, pieces, seed) | {
+        name: found[name] for name in SHOWN if found[name] is not None
+    }
