@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
 from bachkeras.layers.frame import ChainedVoices, IndependentNotes
-from bachkeras.layers.frame.base import END, FREE, Sounding, multi_hot, temper
+from bachkeras.layers.frame.base import END, FREE, Sounding, multi_hot, temper, transpose
 from bachkeras.music.pianoroll import KEYS
 
 SEED = tf.constant([1, 2])
@@ -60,7 +60,7 @@ def all_columns(voices):
     return np.array(list(itertools.product(range(END + 1), repeat=voices)), np.int32)
 
 
-@pytest.mark.parametrize("previous", [None, [40, 40], [40, END], [END, END], [30, 50]])
+@pytest.mark.parametrize("previous", [None, [40, 40], [40, END], [END, END], [30, 50], [40, FREE]])
 def test_labelled_voices_sum_to_one_over_all_columns(previous):
     """Unisons, crossings and rests among them."""
     frame = made(ChainedVoices(2, units=5, labelled=True))
@@ -68,14 +68,14 @@ def test_labelled_voices_sum_to_one_over_all_columns(previous):
 
 
 @pytest.mark.parametrize("labelled", [False, True], ids=["sets", "columns"])
-@pytest.mark.parametrize("previous", [None, [40, 30], [40, END]])
+@pytest.mark.parametrize("previous", [None, [40, 30], [40, END], [40, FREE], [FREE, FREE]])
 def test_with_counterpoint_they_sum_to_one(labelled, previous):
     frame = made(ChainedVoices(2, units=5, labelled=labelled, counterpoint=True))
     assert total_probability(frame, all_columns(2) if labelled else all_sets(2), previous) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("labelled", [False, True], ids=["sets", "columns"])
-@pytest.mark.parametrize("previous", [None, [40, 30], [40, END], [END, END]])
+@pytest.mark.parametrize("previous", [None, [40, 30], [40, END], [END, END], [40, FREE], [FREE, FREE]])
 def test_with_onsets_they_sum_to_one_over_all_strokes_too(labelled, previous):
     """Each frame with every choice of struck and held, the impossible ones included."""
     frame = made(ChainedVoices(2, units=5, labelled=labelled, onsets=True))
@@ -115,6 +115,71 @@ def test_a_new_note_is_struck_and_a_rest_is_not():
         np.zeros((1, 6), np.float32), tf.constant([[60, 50, END]]), tf.constant([[True, False, False]]), previous=sinks
     )
     assert float(tf.reduce_sum(log_p)) > -1e8
+
+
+@pytest.mark.parametrize("make", FRAMES.values(), ids=FRAMES)
+def test_of_a_past_that_is_not_known_there_is_no_feature(make):
+    """Nothing moves from it: a frame is as probable as without a frame before."""
+    frame = made(make())
+    unknown = tf.fill((20, frame.voices), FREE)
+    assert not np.any(frame.features(Sounding(unknown, tf.zeros_like(unknown, tf.bool), tf.zeros_like(unknown))))
+    context = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    draw, other = (frame.sample(context, previous=previous, seed=SEED) for previous in (unknown, None))
+    np.testing.assert_array_equal(draw.events, other.events)
+    log_p = [frame.log_prob(context, draw.events, draw.onsets, previous=previous) for previous in (unknown, None)]
+    np.testing.assert_array_equal(log_p[0], log_p[1])
+    np.testing.assert_allclose(draw.log_q, tf.reduce_sum(log_p[0], -1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("held", [0, 3])
+def test_of_a_known_past_there_are_features(held):
+    """The same features as of one whose other voice is not known, but for what is that voice's."""
+    frame = ChainedVoices(2, labelled=True, onsets=True, held=held)
+    known, part = (
+        frame.features(Sounding(tf.constant([events]), tf.constant([[True, struck]]), tf.constant([[5, length]])))
+        for events, struck, length in (([50, 40], True, 2), ([50, FREE], False, 0))
+    )
+    size = (frame.feature_size - KEYS) // 2
+    np.testing.assert_array_equal(known[0, KEYS : KEYS + size], part[0, KEYS : KEYS + size])
+    assert np.flatnonzero(part[0, :KEYS]).tolist() == [50]
+    assert not np.any(part[0, KEYS + size :])
+    assert np.sum(known[0, KEYS + size :]) == (3 if held else 2)
+
+
+def test_a_voice_that_is_not_known_makes_no_motion_and_no_parallels():
+    """As one that rests makes none; its note may have been struck or held."""
+    plain, strokes = (
+        made(ChainedVoices(3, units=5, labelled=True, counterpoint=True, onsets=onsets)) for onsets in (False, True)
+    )
+    random = np.random.default_rng(0)
+    context, events = random.normal(size=(50, 6)).astype(np.float32), random.integers(40, 50, (50, 3))
+    unknown, rest, others = (tf.tile([[44, event, 47]], (50, 1)) for event in (FREE, END, 43))
+    log_p = [plain.log_prob(context, events, previous=previous) for previous in (unknown, rest, others)]
+    np.testing.assert_array_equal(log_p[0], log_p[1])
+    assert np.all(np.any(np.abs(log_p[0] - log_p[2]) > 1e-4, 0)[1:])
+    for struck in itertools.product([False, True], repeat=3):
+        log_p = strokes.log_prob(context, events, tf.tile([struck], (50, 1)), previous=unknown).numpy()
+        possible = np.array(struck) | (events == [44, -2, 47]) | [False, True, False]
+        np.testing.assert_array_equal(log_p > -1e8, possible)
+
+
+def test_an_unlabelled_note_may_be_held_where_one_is_not_known():
+    frame = made(ChainedVoices(2, units=5, onsets=True))
+    for previous, possible in (([50, 40], False), ([50, FREE], True), ([50, END], False)):
+        log_p = frame.log_prob(
+            np.zeros((1, 6), np.float32),
+            tf.constant([[60, 45]]),
+            tf.constant([[True, False]]),
+            previous=tf.constant([previous]),
+        )
+        assert (float(log_p[0, 1]) > -1e8) == possible
+
+
+def test_events_are_transposed():
+    """What leaves the keyboard ends."""
+    events = tf.constant([[87, 40, END, 0], [3, 2, 1, END]])
+    assert transpose(events, 1).numpy().tolist() == [[END, 41, END, 1], [4, 3, 2, END]]
+    assert transpose(events, tf.constant([[0], [-2]])).numpy().tolist() == [[87, 40, END, 0], [1, 0, END, END]]
 
 
 @pytest.mark.parametrize("labelled", [False, True], ids=["sets", "columns"])

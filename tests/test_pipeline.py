@@ -66,6 +66,48 @@ def test_the_seed_and_the_epoch_settle_everything(corpus):
     assert all(map(np.array_equal, second, two_epochs(1, first_epoch=1)[0]))
 
 
+def short_windows(corpus, rolls, overhang):
+    """Of windows of six frames the share that runs over the end, and where they begin; each is what it says it is."""
+    begins, short = [set() for _ in rolls], []
+    for batch in epoch(corpus.windows(6, overhang=overhang).batch(64)):
+        for i, frames in enumerate(batch["mask"].sum(1).astype(int)):
+            roll, start = rolls[batch["tonic"][i]], int(batch["position"][i, 0])  # Each piece has a tonic of its own.
+            begins[batch["tonic"][i]].add(start)
+            short.append(frames < 6)
+            assert frames == min(6, len(roll) - start)
+            assert batch["mask"][i].tolist() == [1] * frames + [0] * (6 - frames)
+            before = roll[start - 1 : start] if start else np.zeros((1, KEYS))
+            padding = np.zeros((6 - frames, KEYS))
+            np.testing.assert_array_equal(batch["pianoroll"][i], [*before, *roll[start : start + 6], *padding])
+            assert batch["position"][i].tolist() == [*range(start, start + frames), *[-1] * (6 - frames)]
+            assert np.flatnonzero(batch["last"][i]).tolist() == [len(roll) - 1 - start] * (start + 6 >= len(roll))
+    return np.mean(short), begins
+
+
+def test_windows_run_over_the_end_where_they_may(corpus, rolls):
+    """Of pieces that are long enough windows are full without overhang, and with it they begin with any frame."""
+    long = [i for i, roll in enumerate(rolls) if len(roll) >= 6]
+    whole = Corpus([corpus.pieces[i] | {"tonic": n} for n, i in enumerate(long)] * 50)
+    rolls = [rolls[i] for i in long]
+    shares, begins = zip(*(short_windows(whole, rolls, overhang) for overhang in (0.0, 0.25, 1.0)), strict=True)
+    for starts, last in ((begins[0], 6), (begins[2], 1)):
+        assert starts == [set(range(len(roll) - last + 1)) for roll in rolls]
+    share = np.average([5 / len(roll) for roll in rolls], weights=[np.ceil(len(roll) / 6) for roll in rolls])
+    assert shares[0] == 0
+    np.testing.assert_allclose(shares[1:], [0.25 * share, share], rtol=0.15)
+
+
+def test_overhang_is_settled_by_the_seed_and_nothing_without_shuffling(corpus):
+    def windows(**options):
+        return [batch["pianoroll"] for batch in epoch(corpus.windows(6, **options).batch(4))]
+
+    assert all(map(np.array_equal, windows(seed=1), windows(seed=1, overhang=0.0)))
+    assert all(map(np.array_equal, windows(seed=1, overhang=0.5), windows(seed=1, overhang=0.5)))
+    assert not all(map(np.array_equal, windows(seed=1), windows(seed=1, overhang=0.5)))
+    assert not all(map(np.array_equal, windows(seed=2, overhang=0.5), windows(seed=1, overhang=0.5)))
+    assert all(map(np.array_equal, windows(shuffle=False), windows(shuffle=False, overhang=0.5)))
+
+
 def test_transposition_takes_the_tonic_along(rolls):
     corpus = from_arrays([rolls[0]] * 40, tonic=[2] * 40)
     seen = set()

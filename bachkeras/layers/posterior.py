@@ -57,7 +57,8 @@ class Posterior(keras.layers.Layer):
         self.lstm = keras.layers.Bidirectional(lstm, dtype=policy, name="lstm")
         self.output_dense = keras.layers.Dense(2 * latent // (bars if parts else 1), dtype="float32", name="output")
         if batch_norm:
-            self.norm = keras.layers.BatchNormalization(scale=False, dtype="float32", name="norm")
+            # A larger epsilon would be a way out: means that shrink below it.
+            self.norm = keras.layers.BatchNormalization(scale=False, epsilon=1e-8, dtype="float32", name="norm")
 
     def get_config(self):
         """Constructor arguments."""

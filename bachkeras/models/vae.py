@@ -188,7 +188,10 @@ class VAE(FrameModel):
 
     def reconstruction_log_prob(self, batch: Mapping[str, tf.Tensor], latent: tf.Tensor | None = None) -> tf.Tensor:
         """Log p(x|z) in nats of each example, float32 `(batch,)`; z as in `reconstruct`."""
-        z = self._posterior(batch, batch["tonic"], training=False)[0] if latent is None else self._windows(latent)
+        if latent is None:
+            z = self._posterior(batch, batch["tonic"], training=False)[0]
+        else:
+            z = self._enough(latent, *batch["mask"].shape)
         return tf.reduce_sum(self._decoded(z, batch, batch) * batch["mask"], 1)
 
     def decode(
@@ -269,10 +272,14 @@ class VAE(FrameModel):
             if heard:
                 own = self._heard(primer, known["tonic"])
                 z = tf.concat([own, z[:, own.shape[1] :]], 1)
-        z = self._windows(z)
+        return known | {"z": self._enough(z, count, heard + length)}
+
+    def _enough(self, z, count, frames) -> tf.Tensor:
+        """Latents for pieces of so many frames, float32 `(count, windows, latent)`; those of more windows are cut."""
+        z, windows = self._windows(z), -(-frames // self.window)
         if z.shape[0] != count or z.shape[1] < windows:
             raise ValueError(f"{count} pieces of {windows} windows need a z for each. Received: z.shape={z.shape}")
-        return known | {"z": z}
+        return z[:, :windows]
 
     def _counted(self, mask):
         """Which windows have a frame that is no padding: float32 `(batch, windows)`, 0 or 1."""
