@@ -220,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     _manual_dir(train)
     train.set_defaults(run=_train)
 
-    text = "write new music as MIDI: pieces, a continuation, a harmonisation, some bars anew"
+    text = "write new music as MIDI: pieces, a continuation, a harmonisation, bars anew, what lies between two pieces"
     generate = commands.add_parser("generate", help=text, description=text)
     generate.add_argument("--model", type=Path, required=True, metavar="RUN", help="a run directory")
     generate.add_argument("--count", type=_positive, metavar="N", help="pieces (4)")
@@ -254,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="what models are worth: a table, evaluation.json, report.html")
     evaluate.add_argument("run_directories", type=Path, nargs="+", metavar="RUN", help="run directories")
-    text = "instead: harmonise the test sopranos, write two bars of each test piece anew; makes tasks.json"
+    text = "instead: harmonise test sopranos, write bars of test pieces anew, or interpolate (VAEs); makes tasks.json"
     evaluate.add_argument("--tasks", action="store_true", help=text)
     evaluate.add_argument("--data", metavar="NAME", help="the corpus; else the one that each was trained on")
     evaluate.add_argument("--samples", type=_positive, metavar="N", help="of each (as many as test pieces)")

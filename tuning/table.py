@@ -38,6 +38,9 @@ from bachkeras.training import config
 ROW = {"model": "", "config": "default", "epochs": 0, "seed": 0, "set": {}}
 """What a row may say besides its name, and the table for all of its rows."""
 
+TABLE = ("figures", "plot", "rows")
+"""What a table says besides."""
+
 SETTINGS = ("name", "model", "config", "set", "epochs", "seed")
 """The first columns of the results: what was run."""
 
@@ -72,15 +75,20 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"The table cannot be read: {error}. Received: {str(path)!r}") from None
     common = {key: value for key, value in table.items() if key in ROW}
+    unknown = table.keys() - ROW.keys() - set(TABLE)
+    if unknown or not all(isinstance(row, dict) for row in table.get("rows", [])):
+        raise ValueError(f"A table has {', '.join((*ROW, *TABLE))}. Received: {sorted(unknown) or 'rows'}")
     rows = [{**ROW, **common, **row} for row in table.get("rows", [])]
     for row in rows:
-        unknown = row.keys() - ROW.keys() - {"name"}
-        if unknown or not row.get("name"):
-            raise ValueError(f"A row has a name and {', '.join(ROW)}. Received: {row}")
+        if row.keys() != {*ROW, "name"} or not row["model"]:
+            raise ValueError(f"A row has a name, and it or the table {', '.join(ROW)}. Received: {row}")
+    plot = table.get("plot")
+    if plot is not None and (plot.keys() != {"x", "y"} or not {*plot.values()} <= {*table.get("figures", [])}):
+        raise ValueError(f"A plot has x and y, two of the table's figures. Received: plot={plot}")
     names = [row["name"] for row in rows]
     if len({_slug(name) for name in names}) < len(names):
         raise ValueError(f"Each row has a name of its own. Received: {names}")
-    return {"figures": table.get("figures", []), "plot": table.get("plot"), "rows": rows}
+    return {"figures": table.get("figures", []), "plot": plot, "rows": rows}
 
 
 def run(table: Mapping[str, Any], path: Path, runs: Path, manual_dir: Path | None) -> int:
@@ -107,7 +115,7 @@ def run(table: Mapping[str, Any], path: Path, runs: Path, manual_dir: Path | Non
         if subprocess.run(command, check=False).returncode:
             failed.append(row["name"])
             continue
-        finished[row["name"]] = _settings(row) | _found(out, table["figures"])
+        finished[row["name"]] = _settings(row) | _found(row["model"], out, table["figures"])
         _write(results, table, finished)
     if failed:
         print(f"table.py: these rows failed: {', '.join(failed)}", file=sys.stderr)
@@ -141,15 +149,15 @@ def _configuration(row: Mapping[str, Any], out: Path) -> Path:
     return file
 
 
-def _found(out: Path, keys: list[str]) -> dict[str, str]:
+def _found(model: str, out: Path, keys: list[str]) -> dict[str, str]:
     """The figures of a finished run."""
     from bachkeras.training import checkpoint, figures
+    from bachkeras.training.run import MODELS
 
     found = json.loads((out / "evaluation.json").read_text())[0]
     columns = figures.history(out)
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    monitor = json.loads((out / "config.json").read_text())["monitor"]
-    best = rows[checkpoint.Progress(rows, monitor).best_epoch]
+    best = rows[checkpoint.Progress(rows, MODELS[model].monitor).best_epoch]
     known = {**best, **found, "minutes": columns["seconds"][-1] / 60, "parameters": found["parameters"]}
     unknown = [key for key in keys if key not in known]
     if unknown:

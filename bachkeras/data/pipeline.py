@@ -98,6 +98,8 @@ class Corpus:
         """
         if window is not None and window < 1:
             raise ValueError(f"A window has at least one frame; None means whole pieces. Received: window={window}")
+        if not 0 <= overhang <= 1:
+            raise ValueError(f"overhang is a share of the windows, 0 to 1. Received: overhang={overhang}")
         if transpose < 0:
             raise ValueError(
                 f"transpose is the largest distance in semitones, 0 or more. Received: transpose={transpose}"

@@ -20,9 +20,6 @@ class Diverged(ArithmeticError):
     """A model's weights or its probabilities are not finite: it is not quoted."""
 
 
-DRAWS = 64
-"""Draws of z behind an importance-weighted bound."""
-
 RESAMPLES = 5000
 """Bootstrap samples behind an interval."""
 
@@ -179,8 +176,7 @@ def figures(
         {} for a model without latents; a figure whose verbs the model has not is left out.
 
         With `posterior`: `active_units` and `latent_size`; `kl_nats`, the mean KL of an example;
-        `mutual_information_nats`, at most the logarithm of `latent_examples`; `rate_nats_per_frame`, the KL. If the
-        likelihood is a bound, `importance_weighted_nats_per_frame`, that of `DRAWS` draws, each example scored alone.
+        `mutual_information_nats`, at most the logarithm of `latent_examples`; `rate_nats_per_frame`, the KL.
 
         With `codes`: `codebook_perplexity` and `codes_used` (a share), the least of any codebook; with
         `code_log_prob`: `prior_nats_per_code`, and `rate_nats_per_frame`, the codes under the prior.
@@ -225,9 +221,6 @@ def _gaussian(model: FrameModel, batches: Iterable[Mapping], frames: np.ndarray,
         "mutual_information_nats": mutual_information(mean, log_variance, seed),
         "rate_nats_per_frame": float(nats.sum() / frames.sum()),
     }
-    if getattr(model, "likelihood", None) == "bound":
-        log_p = [np.asarray(model.log_prob(batch, samples=DRAWS, seed=seed), np.float64) for batch in batches]
-        found["importance_weighted_nats_per_frame"] = float(-np.concatenate(log_p).sum() / frames.sum())
     latents = {"true": mean, "shuffled": mean[_others(len(mean), seed)], "drawn": draw(mean, log_variance, seed)}
     cuts = np.cumsum([len(p[0]) for p in posteriors])[:-1]
     return found, {name: np.split(z.astype(np.float32), cuts) for name, z in latents.items()}

@@ -125,6 +125,15 @@ SECTIONS = {
             LOWER,
             "Negative log-likelihood of where a test piece ends, on top of that of its frames.",
         ),
+        Column(
+            "importance_weighted_nats_per_frame",
+            "Bound, 64 draws",
+            "nats/frame",
+            3,
+            LOWER,
+            "Importance-weighted upper bound of the negative log-likelihood of sequences scored alone, without the "
+            "music before them: so it is above the one of whole pieces.",
+        ),
     ),
     "Style of the samples": (
         Column(
@@ -305,15 +314,6 @@ SECTIONS = {
             LOWER,
             "What the latents cost a frame: the KL, or the codes under their prior. With the reconstruction it adds up "
             "to the bound of such sequences, which is not that of whole pieces.",
-        ),
-        Column(
-            "importance_weighted_nats_per_frame",
-            "Bound, 64 draws",
-            "nats/frame",
-            3,
-            LOWER,
-            "Importance-weighted upper bound of the negative log-likelihood of sequences scored alone, without the "
-            "music before them: so it is above the one of whole pieces.",
         ),
     ),
     "Codes": (

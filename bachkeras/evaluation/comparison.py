@@ -80,6 +80,7 @@ class Comparison:
         if trigram:
             add_nats(row, likelihood.chord_trigram(self.corpora["train"], self.test), self.test)
             row.leave_out(["test_ending_nats_per_piece"], "it ends no piece")
+            row.leave_out(["importance_weighted_nats_per_frame"], "it has no latent vector")
             row.remark(["test_nats_per_frame"], "of the smoothed trigram over sets, the samples are not smoothed")
         else:
             row.leave_out(("protocol", *rows.LIKELIHOOD), "counts that are not smoothed")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from bachkeras.layers.frame import FrameDistribution
     from bachkeras.models.base import FrameModel
 
+DRAWS = 64
+"""Draws of z behind an importance-weighted bound."""
+
 PROTOCOLS = {("jsb_quarter", "sets"): "Q88", ("jsb_16th", "voices"): "S16"}
 """Published benchmarks, by corpus and by what is scored: the sets of notes of the frames, or the labelled voices."""
 
@@ -93,6 +96,17 @@ def log_probs(model: FrameModel, corpus: Corpus, batch_size: int = 16) -> dict[s
     if len(log_p["frame"]) != len(corpus):
         raise ValueError(f"A piece without frames has no likelihood. Received: corpus={corpus.name!r}")
     return log_p
+
+
+def importance_weighted(model: FrameModel, corpus: Corpus, batch_size: int = 64) -> float:
+    """An upper bound of a VAE's nats per frame, importance-weighted over `DRAWS` draws of z, a micro average.
+
+    Each of its windows is scored alone, without the music before it; all frames count.
+    """
+    log_p = 0.0
+    for seed, batch in enumerate(corpus.windows(model.window, shuffle=False).batch(batch_size)):
+        log_p += float(np.sum(model.log_prob(batch, samples=DRAWS, seed=seed), dtype=np.float64))
+    return -log_p / corpus.frames
 
 
 def chord_trigram(train: Corpus, test: Corpus) -> np.ndarray:

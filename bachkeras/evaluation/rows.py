@@ -37,6 +37,7 @@ LIKELIHOOD = (
     "test_nats_per_note",
     "clean_nats_per_note",
     "test_ending_nats_per_piece",
+    "importance_weighted_nats_per_frame",
 )
 
 SAMPLES = (
@@ -67,7 +68,6 @@ LATENT = (
     "kl_nats",
     "mutual_information_nats",
     "latent_examples",
-    "importance_weighted_nats_per_frame",
 )
 
 CODES = ("codebook_perplexity", "codes_used", "prior_nats_per_code")

@@ -11,7 +11,7 @@ LOG_VARIANCES = (-10.0, 4.0)
 
 @keras.saving.register_keras_serializable(package="bachkeras")
 class Posterior(keras.layers.Layer):
-    """q(z|x) = N(mean, variance) of a window of whole bars (Kingma and Welling 2014).
+    """q(z|x) = N(mean, variance) of a window of some bars (Kingma and Welling 2014).
 
         h = LSTM both ways(gelu(W x))
         bar_u = [forward h at the end of bar u, backward h at its beginning]
@@ -19,8 +19,10 @@ class Posterior(keras.layers.Layer):
 
     A window's last states alone would have to remember all of it; here each bar is heard where it ends.
 
+    A bar is a part of the window, counted from its first frame.
+
     With `batch_norm` = g > 0 the means of each dimension are normalised over the batch to a standard deviation of g,
-    so that sum_d KL_d >= g^2 d / 2 whatever the decoder does (Zhu et al. 2020, equation 7).
+    so that in training the batch's mean KL >= g^2 latent / 2 whatever the decoder does (Zhu et al. 2020, equation 7).
 
     Args:
         latent: dimensions of z.

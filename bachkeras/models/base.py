@@ -151,7 +151,10 @@ class FrameModel(keras.Model):
         return self._score(dict(batch))
 
     def seen(self, state: dict, last: Sounding) -> Sounding:
-        """What the model sees of the last frame before it writes the next one at `state`: all of it."""
+        """What the model sees of the last frame before it writes the next one at `state`: all of it.
+
+        A model that can `complete` sees all of it.
+        """
         return last
 
     def ending_odds(self, context: tf.Tensor, now: Sounding, tonic: tf.Tensor, training=None) -> tf.Tensor:
@@ -309,8 +312,7 @@ class FrameModel(keras.Model):
 
     def _primer(self, primer, count) -> tuple[tf.Tensor, tf.Tensor]:
         """The primer's events and onsets, int32 and bool `(count, time, voices)`."""
-        if not self.built:
-            self.build(None)
+        self.ensure_built()
         if primer is None:
             empty = tf.zeros((count, 0, self.frame.voices), tf.int32)
             return empty, tf.cast(empty, tf.bool)
@@ -333,7 +335,13 @@ class FrameModel(keras.Model):
             raise ValueError(f"A voice holds 0 to {END}. Received: primer with others")
         return events, onsets
 
+    def ensure_built(self) -> None:
+        """Create the weights where nothing has needed them yet."""
+        if not self.built:
+            self.build(None)
+
     def _check_fit(self, name, music):
+        self.ensure_built()
         dropped = tf.reduce_sum(self.frame.events(music)[2])
         if not tf.is_symbolic_tensor(dropped) and dropped:
             raise ValueError(

@@ -11,7 +11,7 @@ from bachkeras.models.lstm_vae import LSTMVAE, SIGNAL
 
 @keras.saving.register_keras_serializable(package="bachkeras")
 class HierarchicalVAE(LSTMVAE):
-    """A VAE over windows of whole bars with the decoder of MusicVAE (Roberts et al. 2018, section 3.2).
+    """A VAE over windows of some bars with the decoder of MusicVAE (Roberts et al. 2018, section 3.2).
 
     A conductor LSTM writes an embedding for each bar, and a decoder that hears this alone writes the bar's frames: its
     state and the frames that it has written end with the bar. So what bars have in common must come from z, and the

@@ -114,8 +114,7 @@ class LSTMAttention(FrameModel):
         """Attention weights `(batch, heads, time, time)`: row = the frame that looks, column = the frame seen."""
         if not self.core.attention_heads:
             raise ValueError("This model has no attention to look at. Received: attention_heads=0")
-        if not self.built:
-            self.build(None)
+        self.ensure_built()
         before = _frames(self.frame.read(batch), None, -1)
         return self.core.attention.attention_weights(self.core.recurrent(self._inputs(batch, before, training=False)))
 

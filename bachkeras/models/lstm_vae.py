@@ -32,6 +32,7 @@ class LSTMVAE(VAE):
     Devices against collapse, besides those of `VAE`:
 
     * `frame_dropout`: share of the past frames that training hides from the decoder (word dropout, Bowman et al. 2016);
+      those after them still say how long their notes have lasted, where the frame distribution tells it (`held`);
     * `batch_norm`: see `Posterior` (Zhu et al. 2020);
     * the decoder of `HierarchicalVAE`, which hears nothing of earlier bars but z.
 
@@ -70,6 +71,11 @@ class LSTMVAE(VAE):
     ):
         super().__init__(latent, bars, frames_per_bar, **kwargs)
         policy = self.dtype_policy  # A reload has no global policy to inherit it from.
+        if not 0 <= frame_dropout <= 1 or batch_norm < 0:
+            raise ValueError(
+                "frame_dropout is a share, batch_norm at least 0. "
+                f"Received: frame_dropout={frame_dropout}, batch_norm={batch_norm}"
+            )
         self.frame_dropout = frame_dropout
         self.random = keras.random.SeedGenerator()
         self.conditions = Conditions(condition_dropout, dtype=policy, name="conditions")

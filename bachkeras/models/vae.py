@@ -19,9 +19,9 @@ GREEDY = 1e-6
 
 
 class VAE(FrameModel):
-    """A variational autoencoder over windows of whole bars (Kingma and Welling 2014).
+    """A variational autoencoder over windows of some bars (Kingma and Welling 2014).
 
-    A piece is a row of windows, each with a z of its own:
+    A piece is a row of windows, counted from its first frame, each with a z of its own:
 
         log p(x) >= sum_w E_q [log p(x_w | z_w, x_{<w}, z_{<w})] - KL(q(z_w|x_w) || N(0, 1))
 
@@ -30,8 +30,12 @@ class VAE(FrameModel):
 
     * `beta`, the weight of the KL (Higgins et al. 2017), and `warmup`, the training steps in which it rises to that
       from 0 (Bowman et al. 2016);
-    * `free_bits`: KL that costs no more than it does at so many nats a window, and `free_bits_per_dimension`, likewise
-      in each dimension of z (Kingma et al. 2016, equation 15); both of the batch's mean.
+    * `free_bits`: below so many nats a window the KL costs as if it were that many, and `free_bits_per_dimension`,
+      likewise in each dimension of z (Kingma et al. 2016, equation 15); both of the batch's mean.
+
+    A bar is `frames_per_bar` frames, counted from the beginning of an example; where the music's own bar lines fall is
+    told by the condition `position` alone. The best epoch is the one with the lowest validation loss: the objective
+    with the whole `beta`.
 
     A subclass encodes and decodes: `_posterior(batch, tonic, training)`, mean and log variance `(batch, windows,
     latent)`; `_heard(primer, tonic)`, the means for a primer; `_decoded(z, batch, known, training)`, log p of each
@@ -84,7 +88,8 @@ class VAE(FrameModel):
         self.reconstruction_nats = keras.metrics.Mean(name="reconstruction_nats")
         self.kl_nats = keras.metrics.Mean(name="kl_nats")
         self.active_units = ActiveUnits(latent)
-        self._score_once = tf.function(self._score_once_graph, autograph=False, reduce_retracing=True)
+        self._encode = tf.function(self._encode_graph, autograph=False, reduce_retracing=True)
+        self._weigh = tf.function(self._weigh_graph, autograph=False, reduce_retracing=True)
 
     def get_config(self):
         """Constructor arguments."""
@@ -124,10 +129,11 @@ class VAE(FrameModel):
 
         With one sample the evidence lower bound, an estimate of it from one draw of z; with K the importance-weighted
         one, tighter (Burda et al. 2016, equation 8): log 1/K sum_k p(x, z_k) / q(z_k|x). Padded frames do not count.
+        The draws of an example depend on its place in the batch.
 
         Args:
             batch: see `call`.
-            samples: K.
+            samples: K, the draws of z.
             seed: of the draws.
 
         Raises:
@@ -138,18 +144,24 @@ class VAE(FrameModel):
             return terms["frame"] + terms["latent"]
         if samples < 1:
             raise ValueError(f"There is at least one sample. Received: samples={samples}")
-        self._check_fit("batch", batch)
-        ratios = [self._score_once(dict(batch), tf.constant([seed, k]))[1] for k in range(samples)]
+        encoded = self._fitting(batch)
+        ratios = [self._weigh(dict(batch), *encoded, tf.constant([seed, k]))[1] for k in range(samples)]
         return tf.reduce_logsumexp(tf.stack(ratios), 0) - tf.math.log(float(samples))
 
     def log_probs(self, batch: Mapping[str, tf.Tensor], seed: int = 0) -> dict[str, tf.Tensor]:
         """The two parts of the bound, float32 `(batch,)` each: `frame`, log p(x|z), and `latent`, -KL(q || p)."""
-        self._check_fit("batch", batch)
-        return self._score_once(dict(batch), tf.constant([seed, 0]))[0]
+        return self._weigh(dict(batch), *self._fitting(batch), tf.constant([seed, 0]))[0]
 
-    def _score_once_graph(self, batch, seed):
+    def _fitting(self, batch):
+        """The posteriors of a batch whose notes fit the voices."""
+        self._check_fit("batch", batch)
+        return self._encode(dict(batch))
+
+    def _encode_graph(self, batch):
+        return self._posterior(batch, batch["tonic"], training=False)
+
+    def _weigh_graph(self, batch, mean, log_variance, seed):
         """The parts of the bound from one draw of z, and log p(x, z) / q(z|x)."""
-        mean, log_variance = self._posterior(batch, batch["tonic"], training=False)
         z = mean + tf.random.stateless_normal(tf.shape(mean), seed) * tf.exp(log_variance / 2)
         counted = self._counted(batch["mask"])
         frame = tf.reduce_sum(self._decoded(z, batch, batch) * batch["mask"], 1)
@@ -172,26 +184,26 @@ class VAE(FrameModel):
             raise ValueError(
                 f"A z is that of a window, {self.window} frames: cut the music into windows. Received: time={frames}"
             )
-        mean, log_variance = self._posterior(batch, batch["tonic"], training=False)
+        self.ensure_built()
+        mean, log_variance = self._encode(dict(batch))
         return mean[:, 0], log_variance[:, 0]
 
     def reconstruct(self, batch: Mapping[str, tf.Tensor], latent: tf.Tensor | None = None) -> np.ndarray:
-        """The most probable notes, given z, of each frame after those written itself: bool `(batch, time, 88)`.
+        """The notes that z makes: each frame greedily, given the frames already written; bool `(batch, time, 88)`.
 
         Args:
             batch: what is reconstructed, of any length; if z is given its conditions alone are read.
             latent: z, `(batch, latent)` of one window or `(batch, windows, latent)`; None: the posteriors' means.
         """
-        z = self._posterior(batch, batch["tonic"], training=False)[0] if latent is None else latent
+        self.ensure_built()
+        z = self._encode(dict(batch))[0] if latent is None else latent
         conditions = {name: batch[name] for name in UNKNOWN}
         return self.decode(z, batch["mask"].shape[1], conditions=conditions, top_p=GREEDY, seed=0)["pianoroll"]
 
     def reconstruction_log_prob(self, batch: Mapping[str, tf.Tensor], latent: tf.Tensor | None = None) -> tf.Tensor:
         """Log p(x|z) in nats of each example, float32 `(batch,)`; z as in `reconstruct`."""
-        if latent is None:
-            z = self._posterior(batch, batch["tonic"], training=False)[0]
-        else:
-            z = self._enough(latent, *batch["mask"].shape)
+        self.ensure_built()
+        z = self._encode(dict(batch))[0] if latent is None else self._enough(latent, *batch["mask"].shape)
         return tf.reduce_sum(self._decoded(z, batch, batch) * batch["mask"], 1)
 
     def decode(
@@ -200,6 +212,7 @@ class VAE(FrameModel):
         length: int | None = None,
         *,
         conditions: Mapping[str, np.ndarray | int] | None = None,
+        allowed: np.ndarray | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
         seed: int | None = None,
@@ -207,9 +220,11 @@ class VAE(FrameModel):
         """Music of given z: what `generate` returns, a piece for each.
 
         Args:
-            z: `(count, latent)`, or `(count, windows, latent)` for windows that follow one another.
+            z: `(count, latent)`, or `(count, windows, latent)`: the dimension in the middle is windows that follow one
+                another in a piece.
             length: frames; None: whole windows.
             conditions: see `generate`.
+            allowed: see `generate`.
             temperature: see `generate`.
             top_p: see `generate`.
             seed: see `generate`.
@@ -217,7 +232,7 @@ class VAE(FrameModel):
         z = self._windows(z)
         told = {**(conditions or {}), "z": z}
         length = z.shape[1] * self.window if length is None else length
-        options = {"temperature": temperature, "top_p": top_p, "seed": seed}
+        options = {"allowed": allowed, "temperature": temperature, "top_p": top_p, "seed": seed}
         return self.generate(z.shape[0], length, conditions=told, **options)
 
     def _windows(self, z) -> tf.Tensor:
@@ -225,7 +240,9 @@ class VAE(FrameModel):
         z = tf.cast(z, tf.float32)
         z = z[:, None] if z.shape.rank == 2 else z
         if z.shape.rank != 3 or z.shape[-1] != self.latent:
-            raise ValueError(f"z is (count, {self.latent}) or (count, windows, {self.latent}). Received: {z.shape}")
+            raise ValueError(
+                f"z is (count, {self.latent}) or (count, windows, {self.latent}). Received: z.shape={z.shape}"
+            )
         return z
 
     def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
@@ -235,7 +252,7 @@ class VAE(FrameModel):
         than any draw.
 
         Args:
-            a: z, `(..., latent)`.
+            a: z, `(latent,)`, or `(windows, latent)` for a piece of several windows.
             b: z of the same shape.
             steps: number of points, at least 2.
         """

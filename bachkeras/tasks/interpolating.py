@@ -53,16 +53,19 @@ def interpolate(
     performer = hearing.player(model)
     if not hasattr(performer, "interpolate"):
         raise ValueError(f"This needs a VAE, such as lstm-vae. Received: model={performer.card['model']!r}")
-    told = [hearing.key(None, piece, performer.card, ends=False) for piece in scores]
-    written_in = told[0] if key is None else hearing.key(key, scores[0], performer.card)
+    told = [hearing.key(None, piece, performer.card) for piece in scores]
+    named = None if key is None else hearing.key(key, scores[0], performer.card)
     heard = [_piece(piece, performer, k) for piece, k in zip(scores, told, strict=True)]
     z = [latents(performer, piece) for piece in heard]
     windows = min(len(own) for own in z)
     way = performer.interpolate(*(own[:windows] for own in z), steps)
-    like = heard[0] | _key(performer, written_in)
+    like = heard[0] if named is None else heard[0] | _key(performer, named)
     options = {"temperature": temperature, "top_p": top_p, "seed": hearing.seed(seed)}
+    options["allowed"] = samples.allowed(performer, performer.card)
     frame, shift = performer.frame, performer.card["sounding_shift"]
     pieces = [write(performer, point, like, **options) for point in way]
+    if named is not None:
+        pieces = [piece | {"mode": named.mode} for piece in pieces]  # On paper also where the model knows no modes.
     return [samples.score(piece, frame.labelled, shift, f"{i:03}") for i, piece in enumerate(pieces, 1)]
 
 

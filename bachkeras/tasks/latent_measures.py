@@ -42,9 +42,9 @@ def evaluate(
     with the least gives a vector (`VAE.attribute_vector`), and pieces from the prior are written with it subtracted, as
     drawn, and added.
 
-    A window is told the conditions that a quoted likelihood is told. All pieces are written at temperature 1 with the
-    same random draws, so that those of an interpolation differ by z alone. The difference of two pieces is 1 - F1 over
-    their cells; neighbours are successive steps of an interpolation, strangers the same step of two of them.
+    A window is told the conditions that a quoted likelihood is told. All is written at temperature 1; interpolations
+    with the same random draws, so that their steps differ by z alone. The difference of two pieces is 1 - F1 over their
+    cells; neighbours are successive steps of an interpolation, strangers the same step of two of them.
 
     Args:
         model: a VAE.
@@ -60,7 +60,7 @@ def evaluate(
     interpolated = list(itertools.chain(*ways))
     z = random.standard_normal((len(interpolated), 1, model.latent), np.float32)
     like = [windows[i] for i, _ in chosen.tolist() for _ in range(interpolating.STEPS)]
-    prior = [interpolating.write(model, one, window, seed=seed) for one, window in zip(z, like, strict=True)]
+    prior = [interpolating.write(model, z[i], window, seed=seed + i) for i, window in enumerate(like)]
     return [
         _row("real bach", comparison, windows, seed),
         _row("interpolated", comparison, interpolated, seed) | _differences(ways),

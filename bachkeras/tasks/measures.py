@@ -19,7 +19,7 @@ from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import likelihood, parts, style
 from bachkeras.evaluation.comparison import Comparison
-from bachkeras.evaluation.judge import Judge
+from bachkeras.evaluation.judge import Judge, objection
 from bachkeras.layers.frame.base import FREE
 from bachkeras.models.base import FrameModel
 from bachkeras.music import voices
@@ -76,7 +76,7 @@ def evaluate(
         A row for Bach, and one for each way to write: with particles, and in a single pass from left to right.
 
     Raises:
-        ValueError: if the model cannot, or the corpus has not its voices.
+        ValueError: if the model cannot, or the corpus has not its voices, or the judge cannot score them.
     """
     files.check_folder(out)
     model = hearing.player(run)
@@ -94,6 +94,8 @@ def evaluate(
     pieces = [test.pieces[i] for i in (range(len(test)) if clean is None else clean)][:count]
     corpus = Corpus(pieces, test.name, test.sounding_shift)
     jury = directory.load(judge) if judge else model
+    if problem := objection(jury, pieces):
+        raise ValueError(f"{problem[0].upper()}{problem[1:]}. Received: judge={str(judge)!r}")
     rows = [
         *_harmonising(model, jury, corpus, seed),
         *_inpainting(model, corpus, None, seed),

@@ -99,6 +99,8 @@ def _add_likelihood(row: Row, model: keras.Model, test: Corpus, objection: str |
         add_nats(row, sounds, test, model.frame.voices if model.frame.labelled else None)
         ending = float(-log_p["ending"].mean()) if "ending" in log_p else None
         row.add({"test_ending_nats_per_piece": ending}, "the model ends no piece")
+        bound = likelihood.importance_weighted(model, test) if hasattr(model, "posterior") else None
+        row.add({"importance_weighted_nats_per_frame": bound}, "the model has no latent vector")
 
 
 def _add_latents(row: Row, model: keras.Model, test: Corpus) -> None:

@@ -81,13 +81,18 @@ def train(
                 f"That run's model reads {model.frame.voices} labelled voices, and the corpus has not as many. "
                 f"Received: init={str(init)!r}, data={config.data.name!r}"
             )
+    if model.window and 0 < config.data.window < model.window:
+        raise ValueError(
+            f"A training example has at least the {model.window} frames of the model's window; with twice as many it "
+            f"learns to go on. Received: [data] window={config.data.window}"
+        )
     dropped = likelihood.dropped_notes(model, corpora["train"].pieces)
     if dropped:
         print(f"{dropped} notes of the training split do not fit {model.frame.voices} voices and are left out.")
     steps = int(_batches(config, corpora, seed).cardinality()) * config.training.epochs
     model.compile(_optimizer(config.training, steps))
     model.optimizer.build(model.trainable_variables)
-    content = directory.describe(model_name, config, corpora["train"], seed) | {"monitor": model.monitor}
+    content = directory.describe(model_name, config, corpora["train"], seed)
     if init is not None:
         content["init"] = {"run": str(init), "trained_on": before}
     out.parent.mkdir(parents=True, exist_ok=True)
