@@ -58,7 +58,7 @@ ROWS = {
     "lstm-vae": Row(lambda: models.LSTMVAE(10, latent=6, bars=2, frames_per_bar=3, l2=0.01, free_bits=1.0)),
     "hierarchical-vae": Row(
         lambda: models.HierarchicalVAE(
-            10, latent=6, bars=2, frames_per_bar=4, frame=models.ChainedVoices(units=8, reach=3)
+            10, layers=1, latent=6, bars=2, frames_per_bar=4, frame=models.ChainedVoices(units=8, reach=3)
         )
     ),
     "hierarchical-vae, labelled, onsets, batch norm": Row(
