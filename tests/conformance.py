@@ -58,23 +58,22 @@ ROWS = {
     "lstm-vae": Row(lambda: models.LSTMVAE(10, latent=6, bars=2, frames_per_bar=3, l2=0.01, free_bits=1.0)),
     "hierarchical-vae": Row(
         lambda: models.HierarchicalVAE(
-            10, latent=6, bars=2, frames_per_bar=4, frame=models.ChainedVoices(units=8, reach=3)
+            10, layers=1, latent=6, bars=2, frames_per_bar=4, frame=models.ChainedVoices(units=8, reach=3)
         )
-    ),
-    "lstm-vae, labelled, onsets, batch norm": Row(
-        lambda: models.LSTMVAE(10, layers=1, latent=4, bars=2, frames_per_bar=4, batch_norm=0.6, frame=singers())
     ),
     "hierarchical-vae, labelled, onsets, batch norm": Row(
         lambda: models.HierarchicalVAE(
-            10, layers=1, latent=4, bars=2, frames_per_bar=3, batch_norm=0.6, frame_dropout=0.5, frame=singers()
+            10,
+            layers=1,
+            latent=4,
+            bars=2,
+            frames_per_bar=3,
+            batch_norm=0.6,
+            frame_dropout=0.5,
+            frame=models.ChainedVoices(3, units=8, reach=3, labelled=True, onsets=True, held=3, counterpoint=True),
         )
     ),
 }
-
-
-def singers() -> models.ChainedVoices:
-    """A frame distribution that remembers all it can."""
-    return models.ChainedVoices(3, units=8, reach=3, labelled=True, onsets=True, held=3, counterpoint=True)
 
 
 @pytest.fixture(scope="module", params=ROWS, ids=list(ROWS))

@@ -82,14 +82,16 @@ def evaluate(
     model = hearing.player(run)
     name = data or model.card["data"]["name"]
     test = catalog.load(name, "test", manual_dir=manual_dir)
-    if hasattr(model, "interpolate"):
+    latent = hasattr(model, "interpolate")
+    if not latent:
+        hearing.player(model, completes=True)
+    if model.frame.labelled and test.voices != model.frame.voices:
+        raise ValueError(f"The corpus has not the voices that the model writes. Received: data={test.name!r}")
+    if latent:
         corpora = {"train": catalog.load(name, "train", manual_dir=manual_dir), "test": test}
         jury = Judge(judge.name, directory.load(judge), directory.card(judge)) if judge else None
         rows = latent_measures.evaluate(model, Comparison(corpora, model.frame.labelled, jury), pairs=count, seed=seed)
         return _written(out, rows)
-    hearing.player(model, completes=True)
-    if test.voices != model.frame.voices:
-        raise ValueError(f"The corpus has not the voices that the model writes. Received: data={test.name!r}")
     clean = likelihood.clean_pieces(test)
     pieces = [test.pieces[i] for i in (range(len(test)) if clean is None else clean)][:count]
     corpus = Corpus(pieces, test.name, test.sounding_shift)
