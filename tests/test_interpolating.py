@@ -92,7 +92,8 @@ def by_hand(model, steps, seed):
     windows = min(map(len, z))
     told = {"tonic": 2, "mode": 1, "timestep": timestep_index((1, 2)), "position": np.arange(8 * windows) % 8}
     way = model.interpolate(z[0][:windows], z[1][:windows], steps)
-    return [model.decode(point[None], conditions=told, seed=seed) for point in way]
+    allowed = samples.allowed(model, model.card)
+    return [model.decode(point[None], conditions=told, allowed=allowed, seed=seed) for point in way]
 
 
 def test_chords_between_two_pieces(chords, d_minor):
@@ -219,11 +220,14 @@ def test_what_a_latent_space_is_worth(request, run, corpora, tmp_path, monkeypat
     assert cli.main([*command, str(tmp_path / "one")]) == 0
     rows = json.loads((tmp_path / "one" / "tasks.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     windows = sum(len(piece["pianoroll"]) // 8 for piece in corpora["test"].pieces)
+    *rows, less, drawn, more = rows
     assert [(row["way"], row["pieces"]) for row in rows] == [
         ("real bach", windows),
         ("interpolated", 3 * interpolating.STEPS),
         ("prior", 3 * interpolating.STEPS),
     ]
+    assert {row["task"] for row in (less, drawn, more)} == {"attribute, moving notes"}
+    assert len({row["notes_a_frame"] for row in (less, drawn, more)}) == 3
     for row in rows:
         assert (row["task"], row["data"], row["seed"], row["samples"]) == ("interpolate", "chorales", 1, row["pieces"])
         assert row["hold_ratio"] >= 0

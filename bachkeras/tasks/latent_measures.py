@@ -102,7 +102,7 @@ def _attribute(model: FrameModel, comparison: Comparison, random: np.random.Gene
     """Rows for pieces that should move less, as they were drawn, and more."""
     train = likelihood.quoted(comparison.corpora["train"])
     windows = sorted((window for piece in train.pieces for window in _windows(piece, model.window)), key=_moving)
-    quarter = len(windows) // 4
+    quarter = max(len(windows) // 4, 1)
     ends = [Corpus(some).windows(model.window, shuffle=False) for some in (windows[-quarter:], windows[:quarter])]
     vector = model.attribute_vector(*(next(iter(end.batch(quarter))) for end in ends))
     drawn = random.standard_normal((DRAWN, 1, model.latent), np.float32)
