@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
+from bachkeras.generation import loop
 from bachkeras.layers import ending
 from bachkeras.layers.frame.base import END
 from bachkeras.music.pianoroll import run_starts
@@ -247,6 +248,18 @@ def test_step_by_step_equals_the_whole_sequence(model, batch, z):
         last = now
     whole = log_probs(model, batch, z)
     assert_same({name: tf.stack([step[name] for step in steps], 1) for name in steps[0]}, whole)
+
+
+def test_a_primer_leaves_the_state_of_the_whole_sequence(model, batch, z):
+    """After seven frames the next one is as probable as it is among all."""
+    events, onsets, _ = model.frame.events(batch)
+    last, state = loop.listen(model, told(batch, z), (events[:, 1:8], onsets[:, 1:8]))
+    seen = model.seen(state, last)
+    context, _ = model.step(state, model.frame.features(seen))
+    now = model.frame.follow(last, events[:, 8], onsets[:, 8])
+    log_p = model.frame.log_prob(context, now.events, now.onsets, previous=seen.events)
+    expected = log_probs(model, batch, z)["frame"][:, 7]
+    np.testing.assert_allclose(tf.reduce_sum(log_p, -1), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_attention_can_be_looked_at(model, batch):

@@ -44,6 +44,9 @@ TABLE = ("figures", "plot", "rows")
 SETTINGS = ("name", "model", "config", "set", "epochs", "seed")
 """The first columns of the results: what was run."""
 
+ALWAYS = ("minutes", "parameters")
+"""The last columns, after the figures that a table names."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a table; returns the exit status: 0, 1 if a row failed, 2 for bad input."""
@@ -82,9 +85,9 @@ def read(path: Path) -> dict[str, Any]:
     for row in rows:
         if row.keys() != {*ROW, "name"} or not row["model"]:
             raise ValueError(f"A row has a name, and it or the table {', '.join(ROW)}. Received: {row}")
-    plot = table.get("plot")
-    if plot is not None and (plot.keys() != {"x", "y"} or not {*plot.values()} <= {*table.get("figures", [])}):
-        raise ValueError(f"A plot has x and y, two of the table's figures. Received: plot={plot}")
+    known, plot = [*table.get("figures", []), *ALWAYS], table.get("plot")
+    if plot is not None and (plot.keys() != {"x", "y"} or not {*plot.values()} <= {*known}):
+        raise ValueError(f"A plot has x and y, of {', '.join(known)}. Received: plot={plot}")
     names = [row["name"] for row in rows]
     if len({_slug(name) for name in names}) < len(names):
         raise ValueError(f"Each row has a name of its own. Received: {names}")
@@ -96,6 +99,7 @@ def run(table: Mapping[str, Any], path: Path, runs: Path, manual_dir: Path | Non
     results = path.with_suffix(".csv")
     finished = _finished(results)
     for row in table["rows"]:
+        _configuration(row)  # A mistake shows before anything is trained.
         settings = _settings(row)
         before = finished.get(row["name"])
         if before and {key: before[key] for key in SETTINGS} != settings:
@@ -109,7 +113,7 @@ def run(table: Mapping[str, Any], path: Path, runs: Path, manual_dir: Path | Non
         print(f"{path.stem}: {row['name']}", flush=True)
         out = runs / path.stem / _slug(row["name"])
         command = [sys.executable, "-m", "bachkeras", "train", row["model"], "--out", str(out), "--resume"]
-        command += ["--config", str(_configuration(row, out)), "--seed", str(row["seed"])]
+        command += ["--config", str(_written(_configuration(row), out)), "--seed", str(row["seed"])]
         if manual_dir:
             command += ["--manual-dir", str(manual_dir)]
         if subprocess.run(command, check=False).returncode:
@@ -128,8 +132,8 @@ def _settings(row: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(row[key]) for key in SETTINGS} | {"set": changes}
 
 
-def _configuration(row: Mapping[str, Any], out: Path) -> Path:
-    """The row's configuration as a file beside its run directory."""
+def _configuration(row: Mapping[str, Any]) -> config.Config:
+    """The row's configuration: the named one, changed."""
     sections = config.read(row["model"], row["config"]).to_dict()
     changes = dict(row["set"])
     if row["epochs"]:
@@ -139,8 +143,13 @@ def _configuration(row: Mapping[str, Any], out: Path) -> Path:
         if section not in sections or not key:
             raise ValueError(f"set names a setting, such as model.beta. Received: {place!r}")
         sections[section][key] = value
+    return config.from_dict(sections)
+
+
+def _written(configuration: config.Config, out: Path) -> Path:
+    """A configuration as a file beside its run directory."""
     lines = []
-    for section, values in config.from_dict(sections).to_dict().items():
+    for section, values in configuration.to_dict().items():
         lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
     file = out.with_name(f"{out.name}.toml")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +171,7 @@ def _found(model: str, out: Path, keys: list[str]) -> dict[str, str]:
     unknown = [key for key in keys if key not in known]
     if unknown:
         raise ValueError(f"There is no such figure of {out}. Received: figures={unknown}")
-    return {key: _text(known[key]) for key in [*keys, "minutes", "parameters"]}
+    return {key: _text(known[key]) for key in [*keys, *ALWAYS]}
 
 
 def _text(value: Any) -> str:
@@ -183,7 +192,8 @@ def _write(results: Path, table: Mapping[str, Any], finished: Mapping[str, Mappi
     """The results in the table's order, and the picture."""
     lines = [finished[row["name"]] for row in table["rows"] if row["name"] in finished]
     with files.whole(results) as path, open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(lines[-1]), restval="", extrasaction="ignore")
+        columns = [*SETTINGS, *table["figures"], *ALWAYS]
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(lines)
     if table["plot"]:
@@ -197,7 +207,7 @@ def _plot(path: Path, axes: Mapping[str, str], lines: list[Mapping[str, str]]) -
     picture = Figure(figsize=(8, 5), layout="constrained")
     chart = picture.add_subplot()
     for model in dict.fromkeys(line["model"] for line in lines):
-        points = [line for line in lines if line["model"] == model and line[axes["x"]] and line[axes["y"]]]
+        points = [line for line in lines if line["model"] == model and line.get(axes["x"]) and line.get(axes["y"])]
         x, y = ([float(line[axes[axis]]) for line in points] for axis in "xy")
         chart.scatter(x, y, label=model)
         for line, *place in zip(points, x, y, strict=True):
