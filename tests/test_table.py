@@ -229,7 +229,7 @@ def test_a_finished_row_with_other_settings_is_refused(table, path, trained, tmp
     ("old", "new", "message"),
     [
         ("seed = 3", "sead = 3", "A row has a name, and it or the table model, config"),
-        ("epochs = 7", "epoch = 7", "set, figures, plot, rows. Received: ['epoch']"),
+        ("epochs = 7", "epoch = 7", "Received: ['epoch']"),
         ('name = "text"', "", "A row has a name"),
         ('name = "text"', 'name = "Beta 0.5!"', "Each row has a name of its own"),
         ('"model.beta"', '"modell.beta"', "Received: 'modell.beta'"),
