@@ -50,7 +50,7 @@ def small(monkeypatch):
     monkeypatch.setattr(catalog, "load", lambda name, split, **_: CORPORA[split])
 
 
-@pytest.fixture(scope="module", params=["lstm-vae", "hierarchical-vae"])
+@pytest.fixture(scope="module", params=["hierarchical-vae", pytest.param("lstm-vae", marks=pytest.mark.slow)])
 def finished(request, tmp_path_factory):
     """A run on the command line, what is left of one that is killed after its first epoch, and all in memory."""
     folder = tmp_path_factory.mktemp("runs")
@@ -113,9 +113,6 @@ def test_figures_of_a_vae(finished):
     assert 0 <= row["reconstruction_f1"] <= 1
 
 
-@pytest.mark.parametrize(
-    "finished", ["lstm-vae", pytest.param("hierarchical-vae", marks=pytest.mark.slow)], indirect=True
-)
 def test_killed_after_an_epoch_it_becomes_the_same_run(finished, monkeypatch):
     """Moving averages, the warm-up and every seed go on where they were."""
     out, killed, unbroken = finished
