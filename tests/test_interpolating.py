@@ -14,10 +14,11 @@ from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus, timestep_index
 from bachkeras.layers.frame import ChainedVoices
 from bachkeras.models import LSTMVAE, HierarchicalVAE, LSTMAttention
+from bachkeras.models.vae import VAE
 from bachkeras.music import keys, midi, pianoroll, voices
 from bachkeras.music.score import MINOR, Key, Score
 from bachkeras.music.voices import SATB
-from bachkeras.tasks import interpolating, latent_measures
+from bachkeras.tasks import interpolating, latent_measures, measures
 from bachkeras.training import config, directory, samples
 
 WINDOW = {"layers": 1, "latent": 4, "bars": 2, "frames_per_bar": 4}
@@ -211,33 +212,44 @@ def test_flags_that_cannot_be_read(command, text):
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("run", ["pianist", "singer"])
-def test_what_a_latent_space_is_worth(request, run, corpora, tmp_path, monkeypatch, capsys):
+def test_what_a_latent_space_is_worth(singer, corpora, tmp_path, monkeypatch, capsys):
     """Rows for Bach's windows, for interpolations and for the prior, told no key."""
+    told, decode = [], VAE.decode
     monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
-    run = request.getfixturevalue(run)
-    command = ["evaluate", str(run), "--tasks", "--samples", "3", "--seed", "1", "--out"]
-    assert cli.main([*command, str(tmp_path / "one")]) == 0
-    rows = json.loads((tmp_path / "one" / "tasks.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+
+    def spy(*given, conditions, **options):
+        told.append(conditions)
+        return decode(*given, conditions=conditions, **options)
+
+    monkeypatch.setattr(VAE, "decode", spy)
+    monkeypatch.setattr(latent_measures, "DRAWN", 4)
+    command = ["evaluate", str(singer), "--tasks", "--samples", "3", "--seed", "1", "--out", str(tmp_path)]
+    assert cli.main(command) == 0
+    rows = json.loads((tmp_path / "tasks.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     windows = sum(len(piece["pianoroll"]) // 8 for piece in corpora["test"].pieces)
     *rows, less, drawn, more = rows
-    assert [(row["way"], row["pieces"]) for row in rows] == [
-        ("real bach", windows),
-        ("interpolated", 3 * interpolating.STEPS),
-        ("prior", 3 * interpolating.STEPS),
-    ]
+    written = 3 * interpolating.STEPS
+    found = [(row["way"], row["pieces"]) for row in rows]
+    assert found == [("real bach", windows), ("interpolated", written), ("prior", written)]
     assert {row["task"] for row in (less, drawn, more)} == {"attribute, moving notes"}
     assert len({row["notes_a_frame"] for row in (less, drawn, more)}) == 3
     for row in rows:
         assert (row["task"], row["data"], row["seed"], row["samples"]) == ("interpolate", "chorales", 1, row["pieces"])
         assert row["hold_ratio"] >= 0
-        for value in row.values():
-            assert not isinstance(value, float) or math.isfinite(value)
+        assert all(math.isfinite(value) for value in row.values() if isinstance(value, float))
     assert 0 < rows[1]["difference_of_neighbours"] < rows[1]["difference_of_strangers"] <= 1
     assert 0 < rows[1]["difference_of_ends"] <= 1
     assert "interpolate, prior: 24 pieces of chorales, seed 1" in capsys.readouterr().out
-    assert cli.main([*command, str(tmp_path / "two")]) == 0
-    assert (tmp_path / "one" / "tasks.json").read_text() == (tmp_path / "two" / "tasks.json").read_text()
+    assert [(known["tonic"], known["mode"]) for known in told] == [(12, 2)] * (2 * written + 3 * 4)
+    assert {tuple(known["position"].tolist()) for known in told} == {(*range(8),)}
+
+
+def test_its_figures_are_settled_by_the_seed(chords, corpora, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
+    first, again, other = (measures.evaluate(chords, tmp_path, count=2, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first[1]["difference_of_ends"] != other[1]["difference_of_ends"]
+    assert first[2]["hold_ratio"] != other[2]["hold_ratio"]
 
 
 def test_other_voices_are_refused(singer, corpora, tmp_path, monkeypatch, capfd):

@@ -12,6 +12,8 @@ import bachkeras
 from bachkeras import cli
 from bachkeras.data import catalog
 from bachkeras.evaluation import collapse, likelihood
+from bachkeras.layers.frame import ChainedVoices
+from bachkeras.models import LSTMVAE, HierarchicalVAE
 from bachkeras.training import checkpoint, config, run
 
 CONFIG = """
@@ -48,7 +50,7 @@ def small(monkeypatch):
     monkeypatch.setattr(catalog, "load", lambda name, split, **_: CORPORA[split])
 
 
-@pytest.fixture(scope="module", params=["lstm-vae", "hierarchical-vae"])
+@pytest.fixture(scope="module", params=["hierarchical-vae", pytest.param("lstm-vae", marks=pytest.mark.slow)])
 def finished(request, tmp_path_factory):
     """A run on the command line, what is left of one that is killed after its first epoch, and all in memory."""
     folder = tmp_path_factory.mktemp("runs")
@@ -110,9 +112,6 @@ def test_figures_of_a_vae(finished):
     assert 0 <= row["reconstruction_f1"] <= 1
 
 
-@pytest.mark.parametrize(
-    "finished", ["lstm-vae", pytest.param("hierarchical-vae", marks=pytest.mark.slow)], indirect=True
-)
 def test_killed_after_an_epoch_it_becomes_the_same_run(finished, monkeypatch):
     """Moving averages, the warm-up and every seed go on where they were."""
     out, killed, unbroken = finished
@@ -140,3 +139,20 @@ def test_the_loss_chooses_from_the_first_epoch_on_and_after_a_break(tmp_path, mo
     with pytest.raises(Broken):
         run.resume(out)
     assert chosen == ["val_loss", "val_loss"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [LSTMVAE, HierarchicalVAE])
+def test_vaes_learn_in_bfloat16(kind):
+    options = {"layers": 1, "latent": 4, "bars": 2, "frames_per_bar": 4, "batch_norm": 0.5, "dtype": "mixed_bfloat16"}
+    frame = ChainedVoices(2, units=8, labelled=True, onsets=True, held=4, counterpoint=True, dtype="mixed_bfloat16")
+    model = kind(8, frame=frame, **options)
+    model.compile("adam")
+    history = model.fit(CORPORA["train"].windows(16).batch(8), verbose=0, shuffle=False).history
+    assert all(np.isfinite(history[name][0]) for name in ("loss", "kl_nats", "nats_per_frame"))
+    (batch,) = CORPORA["test"].windows(None, shuffle=False).batch(8)
+    for samples in (1, 2):
+        assert model.log_prob(batch, samples=samples).dtype == "float32"
+        assert np.all(np.isfinite(model.log_prob(batch, samples=samples)))
+    assert model.posterior(next(iter(CORPORA["test"].windows(8).batch(4))))[1].dtype == "float32"
+    assert model.generate(1, 9, seed=0)["events"].shape == (1, 9, 2)
