@@ -51,9 +51,14 @@ def evaluate(
         comparison: on the corpus, with the voices as the model writes them.
         pairs: of test windows; None: `PAIRS`.
         seed: of the pairs and of what is written.
+
+    Raises:
+        ValueError: if no test piece has a whole window.
     """
     test = likelihood.quoted(comparison.test)
     windows = [window for piece in test.pieces for window in _windows(piece, model.window)]
+    if not windows:
+        raise ValueError(f"No test piece has {model.window} frames. Received: data={test.name!r}")
     random = np.random.default_rng(seed)
     chosen = random.choice(len(windows), (pairs or PAIRS, 2), replace=len(windows) < 2 * (pairs or PAIRS))
     ways = [_way(model, windows[i], windows[j], seed) for i, j in chosen.tolist()]

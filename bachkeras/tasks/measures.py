@@ -232,8 +232,8 @@ def _errors(task: str, way: str, corpus: Corpus, written: Sequence[Piece], seed:
 def _text(value: Any) -> str:
     """A figure, with its interval where it has one."""
     if isinstance(value, list):
-        first, *others = (f"{x:.4g}" for x in value)
-        return f"{first} ({', '.join(others)})"
+        texts = [f"{x:.4g}" for x in value]
+        return f"{texts[0]} ({', '.join(texts[1:])})" if len(texts) == 3 else " ".join(texts)
     return value if isinstance(value, str) else f"{value:.4g}"
 
 
