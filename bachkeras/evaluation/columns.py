@@ -132,7 +132,7 @@ SECTIONS = {
             3,
             LOWER,
             "Importance-weighted upper bound of the negative log-likelihood of sequences scored alone, without the "
-            "music before them: so it is above the one of whole pieces.",
+            "music before them. The bound of whole pieces, left of it, is from one draw a sequence, and less tight.",
         ),
     ),
     "Style of the samples": (
