@@ -74,12 +74,13 @@ def test_the_readmes_python_runs(monkeypatch):
     """On small data and narrow models."""
     import bachkeras
     from bachkeras.data import catalog
-    from bachkeras.models import LSTMAttention
+    from bachkeras.models import LSTMVAE, LSTMAttention
 
     corpus = small_corpora()["train"]
     monkeypatch.setattr(catalog, "load", lambda name, split: corpus)
     monkeypatch.setattr(bachkeras.models, "LSTMAttention", lambda hidden, **more: LSTMAttention(16, **more))
-    first, then, voices, trained = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.setattr(bachkeras.models, "LSTMVAE", lambda **more: LSTMVAE(16, **more))
+    first, then, voices, trained, latent = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     with pytest.warns(UserWarning, match="shuffle=True"):  # Keras says so of every dataset.
         exec(first, names)
@@ -91,3 +92,9 @@ def test_the_readmes_python_runs(monkeypatch):
     exec(trained, names)
     assert np.all(names["music"]["events"][:, :, 0] == 51)
     assert names["music"]["onsets"].shape == (2, 64, 4)
+    with pytest.warns(UserWarning, match="shuffle=True"):
+        exec(latent, names)
+    assert names["again"].shape == (2, 16, 88)
+    assert names["music"]["events"].shape == (5, 16, 4)
+    assert names["vector"].shape == (32,)
+    assert names["bound"].shape == (2,)
