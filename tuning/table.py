@@ -201,20 +201,29 @@ def _write(results: Path, table: Mapping[str, Any], finished: Mapping[str, Mappi
 
 
 def _plot(path: Path, axes: Mapping[str, str], lines: list[Mapping[str, str]]) -> None:
-    """Two figures against each other, a point a row; the rows of a model in one colour."""
+    """Two figures against each other, a point a row; the rows of a model in one colour, names at the side."""
     from matplotlib.figure import Figure
 
-    picture = Figure(figsize=(8, 5), layout="constrained")
+    picture = Figure(figsize=(9, 5), layout="constrained")
     chart = picture.add_subplot()
+    lines = [line for line in lines if line.get(axes["x"]) and line.get(axes["y"])]
     for model in dict.fromkeys(line["model"] for line in lines):
-        points = [line for line in lines if line["model"] == model and line.get(axes["x"]) and line.get(axes["y"])]
-        x, y = ([float(line[axes[axis]]) for line in points] for axis in "xy")
-        chart.scatter(x, y, label=model)
-        for line, *place in zip(points, x, y, strict=True):
-            chart.annotate(line["name"], place, xytext=(4, 4), textcoords="offset points", fontsize=8)
+        points = [[float(line[axes[axis]]) for axis in "xy"] for line in lines if line["model"] == model]
+        chart.scatter(*zip(*points, strict=True), label=model, zorder=3)
+    lines.sort(key=lambda line: (-float(line[axes["y"]]), float(line[axes["x"]])))
+    for i, line in enumerate(lines):
+        chart.annotate(
+            line["name"],
+            [float(line[axes[axis]]) for axis in "xy"],
+            xytext=(1.04, 1 - (i + 0.5) / len(lines)),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=9,
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.7, "shrinkB": 4},
+        )
     chart.set_xlabel(axes["x"].replace("_", " "))
     chart.set_ylabel(axes["y"].replace("_", " "))
-    chart.legend()
+    chart.legend(loc="lower left")
     chart.grid(alpha=0.3)
     with files.whole(path) as unfinished:
         picture.savefig(unfinished, format="png", dpi=110)
