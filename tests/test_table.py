@@ -83,7 +83,7 @@ def trained(table, monkeypatch):
         (out / "evaluation.json").write_text(json.dumps([found, {"kl_nats": None}]))
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(table.subprocess, "run", run)
+    monkeypatch.setattr(table, "subprocess", SimpleNamespace(run=run))
     return SimpleNamespace(commands=commands, failing=failing)
 
 
@@ -274,12 +274,13 @@ set = { "model.hidden" = 8, "model.latent" = 4, "frame.units" = 8, "data.name" =
 """
 
 TINY = """
-import importlib.util, subprocess, sys
+import importlib.util, subprocess, sys, types
 spec = importlib.util.spec_from_file_location("table", sys.argv.pop(1))
 table, tiny = importlib.util.module_from_spec(spec), sys.argv.pop(1)
 spec.loader.exec_module(table)
-run = subprocess.run
-subprocess.run = lambda command, check: run([command[0], tiny, *command[3:]], check=check)
+def run(command, check):
+    return subprocess.run([command[0], tiny, *command[3:]], check=check)
+table.subprocess = types.SimpleNamespace(run=run)
 sys.exit(table.main())
 """
 """The table whose rows are run on the small corpora."""
