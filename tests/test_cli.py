@@ -70,6 +70,7 @@ def test_data_imports_no_tensorflow():
     assert python("-c", code).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_readmes_python_runs(monkeypatch):
     """On small data and narrow models."""
     import bachkeras

@@ -98,6 +98,7 @@ def test_the_judge_judges_what_it_can(found, sung):
     assert real["judge_nats_per_frame"] == own["test_nats_per_frame"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_same_call_gives_the_same_figures(ranked, tmp_path):
     first, second = (evaluate.evaluate([ranked], tmp_path / str(i), count=5, seed=4) for i in range(2))
     assert first == second == read(tmp_path / "1")

@@ -244,6 +244,7 @@ def test_what_a_latent_space_is_worth(singer, corpora, tmp_path, monkeypatch, ca
     assert {tuple(known["position"].tolist()) for known in told} == {(*range(8),)}
 
 
+@pytest.mark.slow
 def test_its_figures_are_settled_by_the_seed(chords, corpora, tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
     first, again, other = (measures.evaluate(chords, tmp_path, count=2, seed=seed) for seed in (1, 1, 2))

@@ -252,6 +252,7 @@ def test_a_finished_run_is_left_alone(unbroken, toml, capsys):
     assert {path: path.stat().st_mtime_ns for path in unbroken[0].rglob("*")} == times
 
 
+@pytest.mark.slow
 def test_an_interruption_waits_for_the_files(unbroken, toml, tmp_path, monkeypatch, capsys):
     """Ctrl-C in the first epoch, and again while the model is saved; then, having gone on, in the checkpoint."""
     out = tmp_path / "a run"
@@ -334,6 +335,7 @@ def test_a_run_that_diverges_at_once_leaves_nothing(toml, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_another_ones_weights(unbroken, tmp_path, monkeypatch, capsys):
     """A learning rate that moves nothing: validation begins where the other run ended."""
     first, out = unbroken[0], tmp_path / "second"

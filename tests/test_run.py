@@ -170,6 +170,7 @@ def test_a_run_without_data_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_broken_off_keeps_its_best_model(corpora, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
     monkeypatch.setattr(figures, "evaluate", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -112,6 +112,7 @@ def test_figures_of_a_vae(finished):
     assert 0 <= row["reconstruction_f1"] <= 1
 
 
+@pytest.mark.slow
 def test_killed_after_an_epoch_it_becomes_the_same_run(finished, monkeypatch):
     """Moving averages, the warm-up and every seed go on where they were."""
     out, killed, unbroken = finished
