@@ -228,6 +228,7 @@ def test_median():
         Grader([])
 
 
+@pytest.mark.slow
 def test_bach_before_n_grams_before_shuffled_notes_on_the_benchmark(jsb_dir):
     """Medians over 77 pieces against the 229 training pieces; the paper has 4.91 for Bach.
 

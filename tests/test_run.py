@@ -91,6 +91,7 @@ def test_written_files_hold_what_the_model_wrote(finished, tmp_path):
     np.testing.assert_array_equal(read.frames, music["pianoroll"][0])
 
 
+@pytest.mark.slow
 def test_training_gives_the_figures_of_evaluate(sung, corpora, tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "load", lambda name, split, **_: corpora[split])
     rows = evaluate.evaluate([sung], tmp_path, seed=1)
