@@ -167,7 +167,7 @@ def _found(model: str, out: Path, keys: list[str]) -> dict[str, str]:
     columns = figures.history(out)
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     best = rows[checkpoint.Progress(rows, MODELS[model].monitor).best_epoch]
-    known = {**best, **found, "minutes": columns["seconds"][-1] / 60, "parameters": found["parameters"]}
+    known = {**best, **found, "minutes": columns["seconds"][-1] / 60}
     unknown = [key for key in keys if key not in known]
     if unknown:
         raise ValueError(f"There is no such figure of {out}. Received: figures={unknown}")

@@ -14,7 +14,7 @@ from bachkeras.music import separation, voices
 from bachkeras.music.score import Key, Score
 from bachkeras.tasks import hearing
 from bachkeras.tasks.hearing import Grid
-from bachkeras.training import samples, settings
+from bachkeras.training import samples
 
 STEPS = 8
 
@@ -59,7 +59,7 @@ def interpolate(
     z = [latents(performer, piece) for piece in heard]
     windows = min(len(own) for own in z)
     way = performer.interpolate(*(own[:windows] for own in z), steps)
-    like = heard[0] if named is None else heard[0] | _key(performer, named)
+    like = heard[0] if named is None else _piece(scores[0], performer, named)
     options = {"temperature": temperature, "top_p": top_p, "seed": hearing.seed(seed)}
     options["allowed"] = samples.allowed(performer, performer.card)
     frame, shift = performer.frame, performer.card["sounding_shift"]
@@ -112,17 +112,7 @@ def _piece(score: Score, performer: FrameModel, told: Key | None) -> dict[str, A
         "onsets": voices.to_frames(np.where(onsets, events, voices.REST)),
         "voices": events,
         "voice_onsets": onsets,
+        **grid.conditions(told, grid.end),
         "timestep": (grid.timestep.numerator, grid.timestep.denominator),
-        "position": grid.conditions(None, grid.end)["position"],
         "frames_per_bar": int(bar) if bar.denominator == 1 else 0,
-        **_key(performer, told),
     }
-
-
-def _key(performer: FrameModel, told: Key | None) -> dict[str, int]:
-    """Tonic and mode as the model knows them."""
-    if told is None:
-        return {}
-    card = performer.card
-    known = settings.in_key(settings.known(card)[0][0], (told.tonic, told.mode), card)
-    return {"tonic": known.tonic, "mode": known.mode}
