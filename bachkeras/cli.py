@@ -189,6 +189,13 @@ def _evaluate_tasks(arguments) -> None:
     print(measures.table(rows))
 
 
+def _codes(arguments) -> None:
+    from bachkeras.tasks import codebook
+
+    paths = codebook.draw(arguments.run_directory, arguments.out, manual_dir=arguments.manual_dir)
+    print(f"{len(paths)} codes: {arguments.out / 'codes.png'}, {arguments.out / 'codes.csv'}, {paths[0]} ...")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bachkeras", description=bachkeras.__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=f"bachkeras {bachkeras.__version__}")
@@ -207,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
 
     train = commands.add_parser("train", help="train a model, score it, write four pieces")
-    train.add_argument("model", metavar="MODEL", help="lstm-attention, lstm-vae or hierarchical-vae")
+    train.add_argument("model", metavar="MODEL", help="lstm-attention, lstm-vae, hierarchical-vae or vq-vae")
     train.add_argument("--data", metavar="NAME", help="the corpus; else the configuration's")
     train.add_argument("--config", metavar="NAME_OR_FILE", help="a named configuration or a TOML file (default)")
     train.add_argument(
@@ -251,6 +258,13 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--wav", action="store_true", help="write 001.wav ... too")
     generate.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for 001.mid ... (out)")
     generate.set_defaults(run=_generate)
+
+    text = "what the codes of a VQ-VAE mean: the most used ones as small piano rolls and as MIDI"
+    codes = commands.add_parser("codes", help=text, description=text)
+    codes.add_argument("run_directory", type=Path, metavar="RUN", help="a run directory of vq-vae")
+    codes.add_argument("--out", type=Path, default=Path("codes"), metavar="DIR", help="a new folder (codes)")
+    _manual_dir(codes)
+    codes.set_defaults(run=_codes)
 
     evaluate = commands.add_parser("evaluate", help="what models are worth: a table, evaluation.json, report.html")
     evaluate.add_argument("run_directories", type=Path, nargs="+", metavar="RUN", help="run directories")

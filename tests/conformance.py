@@ -18,6 +18,7 @@ from bachkeras.data.pipeline import from_arrays
 from bachkeras.generation import loop
 from bachkeras.layers import ending
 from bachkeras.layers.frame.base import END
+from bachkeras.models.latent import LatentModel
 from bachkeras.music.pianoroll import run_starts
 
 
@@ -74,6 +75,32 @@ ROWS = {
             frame=models.ChainedVoices(3, units=8, reach=3, labelled=True, onsets=True, held=3, counterpoint=True),
         )
     ),
+    "vq-vae": Row(lambda: models.VQVAE(10, codes=6, size=5, prior_hidden=8, l2=0.01, prior_dropout=0.1)),
+    "vq-vae, one code of a group, gradient codebook": Row(
+        lambda: models.VQVAE(
+            10,
+            codes=7,
+            codebooks=1,
+            group_size=3,
+            size=5,
+            codebook="gradient",
+            tonic_dropout=0.5,
+            prior_hidden=8,
+            prior_layers=1,
+            frame=models.ChainedVoices(units=8, reach=3),
+        )
+    ),
+    "vq-vae, labelled, onsets": Row(
+        lambda: models.VQVAE(
+            10,
+            layers=2,
+            codes=6,
+            codebooks=2,
+            size=5,
+            prior_hidden=8,
+            frame=models.ChainedVoices(3, units=8, reach=3, labelled=True, onsets=True, held=3),
+        )
+    ),
 }
 
 
@@ -127,12 +154,15 @@ def batch(corpus) -> dict[str, tf.Tensor]:
 
 @pytest.fixture(scope="module")
 def z(model, batch) -> np.ndarray | None:
-    """A z for each window of the batch, for a model with latents."""
-    if not hasattr(model, "posterior"):
+    """A latent for each part of the batch, for a model with latents."""
+    if not isinstance(model, LatentModel):
         return None
-    windows = -(-batch["mask"].shape[1] // model.window)
-    assert windows > 2
-    return np.random.default_rng(2).standard_normal((5, windows, model.latent), np.float32)
+    parts = -(-batch["mask"].shape[1] // model.span)
+    assert parts > 2
+    random = np.random.default_rng(2)
+    if hasattr(model, "codes"):
+        return random.integers(0, model.code_sizes, (5, parts, len(model.code_sizes)), np.int32)
+    return random.standard_normal((5, parts, model.latent), np.float32)
 
 
 def log_probs(model, batch, z) -> dict[str, tf.Tensor]:
@@ -140,10 +170,15 @@ def log_probs(model, batch, z) -> dict[str, tf.Tensor]:
     return model(batch) if z is None else {"frame": model._decoded(z, batch, batch)}
 
 
-def told(batch, z) -> dict[str, tf.Tensor]:
+def told(model, batch, z) -> dict[str, tf.Tensor]:
     """What `start` is told of a batch."""
     known = {name: batch[name] for name in ("tonic", "mode", "timestep", "position")}
-    return known if z is None else known | {"z": z}
+    return known | told_latent(model, z)
+
+
+def told_latent(model, z) -> dict[str, np.ndarray]:
+    """The condition that is a latent."""
+    return {} if z is None else {model.latent_name: z}
 
 
 def test_config_round_trip(row):
@@ -161,7 +196,10 @@ def test_every_variable_learns(row, corpus):
     model.build()
     before = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
     model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)  # Tracing takes longer than three steps.
-    model.fit(corpus.windows(8, transpose=3).batch(4), steps_per_epoch=row.steps, verbose=0, shuffle=False)
+    for stage in model.monitors:
+        if len(model.monitors) > 1:
+            model.stage = stage
+        model.fit(corpus.windows(8, transpose=3).batch(4), steps_per_epoch=row.steps, verbose=0, shuffle=False)
     for variable, old in zip(model.trainable_variables, before, strict=True):
         assert np.any(keras.ops.convert_to_numpy(variable) != old), variable.path
 
@@ -177,7 +215,7 @@ def test_evaluate_is_the_masked_mean(model, corpus, batch):
 
 def test_save_and_load_gives_the_same_outputs(model, batch, tmp_path):
     model.compile("adam")
-    model.optimizer.build(model.trainable_variables)
+    model.build_optimizers()
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert_same(again(batch), model(batch), 1e-5)
@@ -200,21 +238,25 @@ def test_padding_changes_no_latents(model, corpus, batch, z):
     for i in range(5):
         alone, own = alone_of(model, corpus, z, i)
         found = model(alone)
-        for name in ("mean", "log_variance"):
+        for name in found.keys() - {"frame"}:
             mine = longest[name][i : i + 1, : own.shape[1]]
             np.testing.assert_allclose(found[name], mine, rtol=1e-4, atol=1e-5, err_msg=name)
         np.testing.assert_allclose(model.reconstruction_log_prob(alone, own), sums[i : i + 1], rtol=1e-4)
         np.testing.assert_allclose(tf.reduce_sum(log_probs(model, alone, own)["frame"], 1), sums[i : i + 1], rtol=1e-4)
 
 
-def test_a_posterior_is_that_of_its_window(model, corpus, batch, z):
-    """What comes before and after a window has no part in it: windows are the same alone and in their piece."""
+def test_a_latent_is_that_of_its_part(model, corpus, batch, z):
+    """What comes before and after a window or group has no part in it: it is the same alone and in its piece."""
     if z is None:
         pytest.skip("this model has no latents")
-    whole, cut = model(batch), next(iter(corpus.windows(model.window, shuffle=False).batch(64)))
-    windows = [-(-len(piece["pianoroll"]) // model.window) for piece in corpus.pieces[:5]]
-    for name, term in zip(("mean", "log_variance"), model.posterior(cut), strict=True):
-        mine = np.concatenate([whole[name][i, :n] for i, n in enumerate(windows)])
+    whole, cut = model(batch), next(iter(corpus.windows(model.span, shuffle=False).batch(64)))
+    parts = [-(-len(piece["pianoroll"]) // model.span) for piece in corpus.pieces[:5]]
+    if hasattr(model, "codes"):
+        found = {"codes": model.codes(cut)[:, 0]}
+    else:
+        found = dict(zip(("mean", "log_variance"), model.posterior(cut), strict=True))
+    for name, term in found.items():
+        mine = np.concatenate([whole[name][i, :n] for i, n in enumerate(parts)])
         np.testing.assert_allclose(term[: len(mine)], mine, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
@@ -234,7 +276,7 @@ def test_step_by_step_equals_the_whole_sequence(model, batch, z):
     """Longer than the attention's window, so that the ring goes round, and than a latent one's."""
     events, onsets, _ = model.frame.events(batch)
     last = model.frame.silence(len(events))
-    state = model.start(told(batch, z))
+    state = model.start(told(model, batch, z))
     steps = []
     for t in range(batch["mask"].shape[1]):
         seen = model.seen(state, last)
@@ -253,7 +295,7 @@ def test_step_by_step_equals_the_whole_sequence(model, batch, z):
 def test_a_primer_leaves_the_state_of_the_whole_sequence(model, batch, z):
     """After seven frames the next one is as probable as it is among all."""
     events, onsets, _ = model.frame.events(batch)
-    last, state = loop.listen(model, told(batch, z), (events[:, 1:8], onsets[:, 1:8]))
+    last, state = loop.listen(model, told(model, batch, z), (events[:, 1:8], onsets[:, 1:8]))
     seen = model.seen(state, last)
     context, _ = model.step(state, model.frame.features(seen))
     now = model.frame.follow(last, events[:, 8], onsets[:, 8])
@@ -293,7 +335,11 @@ def test_a_primer_is_continued_and_left_out(model, music, z):
         with pytest.raises(ValueError, match="cannot continue"):
             model.generate(1, 4, primer=music[0])
         return
-    likeliest = {"conditions": {} if z is None else {"z": np.tile(z[:1], (1, 3, 1))}, "seed": 0, "top_p": 1e-6}
+    likeliest = {
+        "conditions": {} if z is None else told_latent(model, np.tile(z[:1], (1, 3, 1))),
+        "seed": 0,
+        "top_p": 1e-6,
+    }
     whole = model.generate(1, 6, primer=music[0], **likeliest)
     assert whole["pianoroll"].shape == (1, 6, 88)
     # At its likeliest, music goes on from a longer primer as it did from the shorter one; for the same z, if any.
@@ -374,7 +420,7 @@ def test_a_piece_that_is_given_is_as_probable_as_it_is(model, corpus):
         pytest.skip("this model writes from left to right only")
     batch = next(iter(from_arrays_of(corpus, 0).windows(None, shuffle=False).batch(1)))
     events, onsets, _ = model.frame.events(batch)
-    options = {"ends": True, "conditions": told(batch, None), "particles": 2}
+    options = {"ends": True, "conditions": told(model, batch, None), "particles": 2}
     music = model.complete(events[:, 1:], given_onsets=onsets[:, 1:], **options)
     np.testing.assert_allclose(music["log_given"], sum(model.log_probs(batch).values()), rtol=1e-4)
 
@@ -385,7 +431,7 @@ def test_rows_of_a_state_are_states(model, batch):
         pytest.skip("this model needs no rows of a state")
     features = model.frame.features(model.frame.read(batch))
     rows = tf.constant([3, 0, 0])
-    state = model.start(told(batch, None))
+    state = model.start(told(model, batch, None))
     for t in range(3):
         _, state = model.step(state, features[:, t])
     chosen = model.select(state, rows)
@@ -476,7 +522,7 @@ def from_arrays_of(corpus, i):
 def alone_of(model, corpus, z, i):
     """A batch of one piece of a corpus, and its z out of those of them all."""
     (batch,) = from_arrays_of(corpus, i).windows(None, shuffle=False).batch(1)
-    return batch, None if z is None else z[i : i + 1, : -(-batch["mask"].shape[1] // model.window)]
+    return batch, None if z is None else z[i : i + 1, : -(-batch["mask"].shape[1] // model.span)]
 
 
 def assert_same(terms, expected, tolerance=1e-4):

@@ -139,19 +139,6 @@ def test_the_interval_is_that_of_a_mean():
     assert interval == pytest.approx((1 - 0.196, 1 + 0.196), abs=0.02)
 
 
-def test_use_of_codebooks():
-    """Of four codes each: all alike often, one alone, two alike often; then 3 : 1."""
-    codes = np.array([[0, 2, 1], [1, 2, 3], [2, 2, 1], [3, 2, 3]])
-    np.testing.assert_allclose(collapse.perplexity(codes, (4, 4, 4)), [4, 1, 2])
-    np.testing.assert_allclose(collapse.share_used(codes, (4, 4, 8)), [1, 1 / 4, 2 / 8])
-    np.testing.assert_allclose(collapse.perplexity([[0], [0], [1], [0]], (2,)), [4 / 3**0.75])
-    nothing = np.zeros((0, 2), int)
-    assert collapse.perplexity(nothing, (4, 4)).tolist() == [1, 1]
-    assert collapse.share_used(nothing, (4, 4)).tolist() == [0, 0]
-    with pytest.raises(ValueError, match=r"sizes=\(4, 4, 3\)"):
-        collapse.perplexity(codes, (4, 4, 3))
-
-
 def test_f1_of_counted_cells():
     """Two right, one missing, one too many: 2 * 2 / (4 + 1 + 1). The third frame is padded."""
     real, reconstructed = np.zeros((2, 1, 3, KEYS), bool)
@@ -203,12 +190,15 @@ def test_a_collapsed_latent_space(corpora):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_codes(corpus, batch_size):
-    """Keys 0 to 8, once each: five even, four odd; 9 of 16. The nine groups are 2, 4 and 3 of 34 frames."""
+    """Keys 0 to 8, once each: 9 of 16. The nine groups are 2, 4 and 3 of 34 frames.
+
+    Counted from all four frames the last group, of two, comes twice, the others four times: 18 are even, 16 odd.
+    """
     found = collapse.figures(Coded(), corpus, None, batch_size)
     low, high = found.pop("shuffle_gap_interval")
     assert 2 * 5 / 8 <= low <= found["shuffle_gap_nats"] <= high <= 3 * 5 / 10
     assert found == {
-        "codebook_perplexity": pytest.approx(9 / (5**5 * 4**4) ** (1 / 9)),
+        "codebook_perplexity": pytest.approx(34 / (18**18 * 16**16) ** (1 / 34)),
         "codes_used": 9 / 16,
         "prior_nats_per_code": pytest.approx(3 * 9 / 18),
         "rate_nats_per_frame": pytest.approx(3 * 9 / 34),

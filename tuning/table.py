@@ -166,7 +166,8 @@ def _found(model: str, out: Path, keys: list[str]) -> dict[str, str]:
     found = json.loads((out / "evaluation.json").read_text())[0]
     columns = figures.history(out)
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    best = rows[checkpoint.Progress(rows, MODELS[model].monitor).best_epoch]
+    monitors = [*MODELS[model].monitors.values()]
+    best = rows[checkpoint.Progress(rows, monitors, len(monitors)).best_epoch]
     known = {**best, **found, "minutes": columns["seconds"][-1] / 60}
     unknown = [key for key in keys if key not in known]
     if unknown:

@@ -73,6 +73,15 @@ class Corpus:
         names = [name for name in FRAME_ARRAYS if all(name in piece for piece in self.pieces)]
         return [name for name in names if self.voices or name not in VOICE_ARRAYS]
 
+    def without_first(self, frames: int) -> Corpus:
+        """The pieces without so many frames at their beginning; those that have no others are left out."""
+        arrays = [*FRAME_ARRAYS, "position"]
+        pieces = [
+            {name: value[frames:] if name in arrays and np.ndim(value) else value for name, value in piece.items()}
+            for piece in self.pieces
+        ]
+        return dataclasses.replace(self, pieces=[piece for piece in pieces if len(piece["pianoroll"])])
+
     def windows(
         self,
         window: int | None,

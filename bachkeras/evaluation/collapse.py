@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import special, stats
 
+from bachkeras.evaluation import codes
 from bachkeras.models.latent_metrics import ACTIVE
 
 if TYPE_CHECKING:
@@ -118,30 +119,6 @@ def _ratio(difference: np.ndarray, frames: np.ndarray, axis: int = -1) -> np.nda
     return np.sum(difference, axis=axis) / np.sum(frames, axis=axis)
 
 
-def perplexity(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Exponential of the entropy of each codebook's use: float64 `(codebooks,)`, 1 to the codebook's size.
-
-    Args:
-        codes: int `(n, codebooks)`; of no codes it is 1.
-        sizes: codes in each codebook.
-    """
-    use = [count / max(len(codes), 1) for count in _counts(codes, sizes)]
-    return np.array([np.exp(special.entr(p).sum()) for p in use])
-
-
-def share_used(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Share of each codebook that occurs among the codes: float64 `(codebooks,)`; see `perplexity`."""
-    return np.array([np.mean(count > 0) for count in _counts(codes, sizes)])
-
-
-def _counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """How often each code of each codebook occurs."""
-    counts = [np.bincount(book, minlength=size) for book, size in zip(np.transpose(codes), sizes, strict=True)]
-    if [len(count) for count in counts] != list(sizes):
-        raise ValueError(f"A code is below its codebook's size. Received: codes up to {np.max(codes)}, sizes={sizes}")
-    return counts
-
-
 def f1(real: np.ndarray, reconstructed: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Micro F1 over cells (frame, key): 2 TP / (2 TP + FP + FN); 1 where both are silent.
 
@@ -178,8 +155,9 @@ def figures(
         With `posterior`: `active_units` and `latent_size`; `kl_nats`, the mean KL of an example;
         `mutual_information_nats`, at most the logarithm of `latent_examples`; `rate_nats_per_frame`, the KL.
 
-        With `codes`: `codebook_perplexity` and `codes_used` (a share), the least of any codebook; with
-        `code_log_prob`: `prior_nats_per_code`, and `rate_nats_per_frame`, the codes under the prior.
+        With `codes`: `codebook_perplexity` and `codes_used` (a share), the least of any codebook, over the groups of
+        all phases, see `codes.phases`; with `code_log_prob`: `prior_nats_per_code`, and `rate_nats_per_frame`, the
+        codes under the prior.
 
         With `reconstruction_log_prob`: `reconstruction_nats_per_frame` from one draw of each posterior or from the
         codes, so rate and reconstruction add up to the bound; with two examples or more `shuffle_gap_nats` per frame
@@ -196,6 +174,10 @@ def figures(
     batches = corpus.windows(window, shuffle=False).batch(batch_size)
     frames = np.concatenate([np.sum(batch["mask"], axis=1, dtype=np.float64) for batch in batches])
     found, latents = kind(model, batches, frames, seed)
+    if kind is _coded:
+        used = np.concatenate(codes.phases(model, corpus, batch_size))
+        found["codebook_perplexity"] = float(codes.perplexity(used, model.code_sizes).min())
+        found["codes_used"] = float(codes.share_used(used, model.code_sizes).min())
     if len(frames) < 2:
         del latents["shuffled"]
     found |= _reconstruction(model, batches, latents, frames, seed)
@@ -228,27 +210,18 @@ def _gaussian(model: FrameModel, batches: Iterable[Mapping], frames: np.ndarray,
 
 def _coded(model: FrameModel, batches: Iterable[Mapping], frames: np.ndarray, seed: int) -> _Found:
     """The figures of discrete codes; groups without a frame do not count, and groups are what is shuffled."""
-    codes = [np.asarray(model.codes(batch)) for batch in batches]
-    sounding = [_groups(batch["mask"], model.group_size) for batch in batches]
-    used = np.concatenate([c[g] for c, g in zip(codes, sounding, strict=True)])
-    found = {
-        "codebook_perplexity": float(perplexity(used, model.code_sizes).min()),
-        "codes_used": float(share_used(used, model.code_sizes).min()),
-    }
+    true = [np.asarray(model.codes(batch)) for batch in batches]
+    sounding = [codes.groups(batch["mask"], model.group_size) for batch in batches]
+    used = np.concatenate([c[g] for c, g in zip(true, sounding, strict=True)])
+    found = {}
     if hasattr(model, "code_log_prob"):
         nats = -sum(float(np.sum(model.code_log_prob(batch), dtype=np.float64)) for batch in batches)
-        found |= {"prior_nats_per_code": nats / used.size, "rate_nats_per_frame": nats / float(frames.sum())}
-    shuffled = [c.copy() for c in codes]
+        found = {"prior_nats_per_code": nats / used.size, "rate_nats_per_frame": nats / float(frames.sum())}
+    shuffled = [c.copy() for c in true]
     cuts = np.cumsum([g.sum() for g in sounding])[:-1]
     for c, g, other in zip(shuffled, sounding, np.split(used[_others(len(used), seed)], cuts), strict=True):
         c[g] = other
-    return found, {"true": codes, "shuffled": shuffled}
-
-
-def _groups(mask: np.ndarray, size: int) -> np.ndarray:
-    """Whether each group has a frame that is not padded: `(batch, time)` to bool `(batch, groups)`."""
-    starts = np.arange(0, np.shape(mask)[1], size)
-    return np.maximum.reduceat(np.asarray(mask), starts, axis=1) > 0
+    return found, {"true": true, "shuffled": shuffled}
 
 
 def _others(count: int, seed: int) -> np.ndarray:

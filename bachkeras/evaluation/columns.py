@@ -323,8 +323,8 @@ SECTIONS = {
             "codes",
             1,
             HIGHER,
-            "Exponential of the entropy of the codes of held-out music: as many codes would be in use if all were used "
-            "equally. Of several codebooks the least.",
+            "Exponential of the entropy of the codes of held-out music, its groups counted from every frame: as many "
+            "codes would be in use if all were used equally. Of several codebooks the least.",
         ),
         Column(
             "codes_used",
@@ -332,7 +332,7 @@ SECTIONS = {
             "",
             2,
             HIGHER,
-            "Share of the codebook that held-out music uses, the least.",
+            "Share of the codebook that held-out music uses, its groups counted from every frame; the least.",
         ),
         Column(
             "prior_nats_per_code",
@@ -341,6 +341,22 @@ SECTIONS = {
             3,
             LOWER,
             "Negative log-likelihood of a code under the prior.",
+        ),
+        Column(
+            "code_unigram_nats_per_code",
+            "Code unigram",
+            "nats/code",
+            3,
+            PLAIN,
+            "What the prior must beat: each code by how often it comes in training music.",
+        ),
+        Column(
+            "code_bigram_nats_per_code",
+            "Code bigram",
+            "nats/code",
+            3,
+            PLAIN,
+            "What the prior must beat: each code by how often it comes there after the one before.",
         ),
     ),
     "Reconstruction": (

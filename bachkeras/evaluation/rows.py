@@ -70,7 +70,13 @@ LATENT = (
     "latent_examples",
 )
 
-CODES = ("codebook_perplexity", "codes_used", "prior_nats_per_code")
+CODES = (
+    "codebook_perplexity",
+    "codes_used",
+    "prior_nats_per_code",
+    "code_unigram_nats_per_code",
+    "code_bigram_nats_per_code",
+)
 
 LATENT_OR_CODES = (
     "shuffle_gap_nats",

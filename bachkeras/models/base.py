@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import keras
 import numpy as np
@@ -41,6 +41,14 @@ _COMPLETE_SIGNATURE = (
 )
 
 
+class Sampling(NamedTuple):
+    """How `generate` draws, see there."""
+
+    temperature: float
+    top_p: float
+    seed: int
+
+
 class FrameModel(keras.Model):
     """A model of music as a sequence of frames.
 
@@ -71,7 +79,8 @@ class FrameModel(keras.Model):
             `ending_nats`.
         likelihood: "exact", "bound" or None.
         window: frames that have a latent of their own; None: a piece is not cut.
-        monitor: the figure of an epoch that chooses the best one, the lower the better.
+        monitors: the stages of its training, by name, in order; each has the figure of an epoch that chooses its best
+            one, the lower the better. A model of several has `stage`, the name of the one that `fit` goes on with.
         more_conditions: by name, what `generate` is told besides `tonic`, `mode`, `timestep` and `position`.
         can_continue: whether `generate` takes a primer.
         can_complete: whether it has `complete`; it needs `select(state, rows) -> state` too, the state of some rows of
@@ -82,7 +91,7 @@ class FrameModel(keras.Model):
     ending: Ending | None = None
     likelihood: str | None = None
     window: int | None = None
-    monitor = "val_nats_per_frame"
+    monitors: ClassVar[Mapping[str, str]] = {"model": "val_nats_per_frame"}
     more_conditions: ClassVar[Mapping[str, tf.TensorSpec]] = {}
     can_continue = False
     can_complete = False
@@ -206,12 +215,13 @@ class FrameModel(keras.Model):
             raise ValueError("This model was not trained to end a piece. Received: until_end=True")
         seed = secrets.randbits(31) if seed is None else seed
         _check_numbers(count, length, temperature, top_p, seed)
+        sampling = Sampling(temperature, top_p, seed)
         primer, primer_onsets = self._primer(primer, count)
         shape = (count, length, self.frame.voices)
         given = _broadcast("given", FREE if given is None else given, shape)
         self.frame.check_given(given)
         events, onsets, lengths = self._write(
-            self._told(conditions, (primer, primer_onsets), length, seed),
+            self._told(conditions, (primer, primer_onsets), length, sampling),
             primer,
             primer_onsets,
             given,
@@ -279,7 +289,7 @@ class FrameModel(keras.Model):
         primer, primer_onsets = self._primer(primer, count)
         onsets = np.zeros(given.shape, bool) if given_onsets is None else given_onsets
         events, onsets, log_given = self._complete(
-            self._told(conditions, (primer, primer_onsets), length, seed),
+            self._told(conditions, (primer, primer_onsets), length, Sampling(temperature, top_p, seed)),
             primer,
             primer_onsets,
             tf.constant(given, tf.int32),
@@ -293,7 +303,7 @@ class FrameModel(keras.Model):
         )
         return self._music(events, onsets) | {"log_given": log_given.numpy()}
 
-    def _told(self, conditions, primer, length, seed) -> dict[str, tf.Tensor]:
+    def _told(self, conditions, primer, length, sampling: Sampling) -> dict[str, tf.Tensor]:
         """What `start` is told of pieces that continue `primer`, events and onsets, by `length` frames."""
         count, heard = primer[0].shape[:2]
         return _conditions(conditions, count, heard + length)
@@ -334,6 +344,10 @@ class FrameModel(keras.Model):
         if tf.reduce_any((events < 0) | (events > END)):
             raise ValueError(f"A voice holds 0 to {END}. Received: primer with others")
         return events, onsets
+
+    def build_optimizers(self) -> None:
+        """Create the variables of a compiled model's optimizers, before a step needs them."""
+        self.optimizer.build(self.trainable_variables)
 
     def ensure_built(self) -> None:
         """Create the weights where nothing has needed them yet."""

@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 
 from bachkeras.layers.core import RecurrentCore
-from bachkeras.models.lstm_vae import LSTMVAE, SIGNAL
+from bachkeras.models.latent import SIGNAL
+from bachkeras.models.lstm_vae import LSTMVAE
 
 
 @keras.saving.register_keras_serializable(package="bachkeras")

@@ -7,16 +7,13 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from bachkeras.data.pipeline import UNKNOWN
 from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
 from bachkeras.layers.frame import ChainedVoices, FrameDistribution
-from bachkeras.layers.frame.base import FREE, Sounding, transpose
+from bachkeras.layers.frame.base import Sounding
 from bachkeras.layers.posterior import Posterior
+from bachkeras.models.latent import SIGNAL
 from bachkeras.models.vae import VAE
-
-SIGNAL = 64
-"""Numbers that the decoder hears of z in each frame."""
 
 
 @keras.saving.register_keras_serializable(package="bachkeras")
@@ -24,10 +21,7 @@ class LSTMVAE(VAE):
     """A VAE with a flat LSTM decoder (Bowman et al. 2016; MusicVAE, Roberts et al. 2018).
 
     The encoder (`Posterior`) hears a window moved to the tonic C, where the tonic is known, so that z need not say in
-    which key it is. The decoder is the core of `LSTMAttention` without attention. z says something of its own to each
-    of the window's frames, a linear signal: no frame has to wait for what an LSTM remembers. From window to window the
-    decoder's state goes on; before its first frame it has seen nothing, and an example is scored without the frames
-    that were before it.
+    which key it is. The decoder (`LatentModel`) goes on from window to window.
 
     Devices against collapse, besides those of `VAE`:
 
@@ -136,50 +130,6 @@ class LSTMVAE(VAE):
         z = mean + noise * tf.exp(log_variance / 2)
         return {"frame": self._decoded(z, batch, known, training), "mean": mean, "log_variance": log_variance}
 
-    def start(self, conditions: Mapping[str, tf.Tensor]) -> dict:
-        """The state before the first frame.
-
-        Args:
-            conditions: see `LSTMAttention.start`, and `z` float32 `(batch, windows, latent)`.
-        """
-        known = {name: conditions[name] for name in UNKNOWN}
-        frames = tf.shape(conditions["z"])[1] * self.window
-        beyond = frames - tf.shape(known["position"])[1]
-        known["position"] = tf.pad(known["position"], [[0, 0], [0, beyond]], constant_values=UNKNOWN["position"])
-        return {
-            "core": self.core.initial_state(tf.shape(known["tonic"])[0]),
-            "signals": tf.concat([self._signals(conditions["z"], known), self.conditions(known)], -1),
-            "time": tf.zeros((), tf.int32),
-        }
-
-    def step(self, state: dict, features: tf.Tensor) -> tuple[tf.Tensor, dict]:
-        """Take in the last frame's features `(batch, feature_size)`, see `seen`; what is known before the next one.
-
-        Returns:
-            `(context, state)`, context `(batch, hidden)`.
-        """
-        inputs = tf.concat([tf.cast(features, self.compute_dtype), state["signals"][:, state["time"]]], -1)
-        context, core = self.core.step(inputs, self._core_state(state))
-        return context, {**state, "core": core, "time": state["time"] + 1}
-
-    def _core_state(self, state):
-        return state["core"]
-
-    def seen(self, state: dict, last: Sounding) -> Sounding:
-        """See `FrameModel.seen`: nothing before the first frame."""
-        return _known(last, self._remembered(state["time"]))
-
-    def _remembered(self, time: tf.Tensor) -> tf.Tensor:
-        """Of how many frames before those numbered `time` the decoder knows, the last ones."""
-        return time
-
-    def _heard(self, primer, tonic) -> tf.Tensor:
-        """The means of the posteriors of frames, `(count, windows, latent)`."""
-        silence = self.frame.silence(tf.shape(primer[0])[0])
-        whole = (tf.concat([x[:, None], y], 1) for x, y in zip(silence[:2], primer, strict=True))
-        now = Sounding(*(x[:, 1:] for x in self.frame.trace(*whole)))
-        return self._encoded(now, tf.ones(tf.shape(now.events)[:2]), tonic, training=False)[0]
-
     def _posterior(self, batch, tonic, training):
         """The posteriors of the windows of a batch, `(batch, windows, latent)` each."""
         now = Sounding(*(x[:, 1:] for x in self.frame.read(batch)))
@@ -187,50 +137,13 @@ class LSTMVAE(VAE):
 
     def _encoded(self, sounding, mask, tonic, training):
         """The posteriors of frames `(batch, time, voices)`, those where `mask` is 0 left out."""
-        tonic = tf.cast(tonic, tf.int32)
-        shift = tf.where(tonic == UNKNOWN["tonic"], 0, (6 - tonic) % 12 - 6)
-        moved = sounding._replace(events=transpose(sounding.events, shift[:, None, None]))
-        place = tf.range(tf.shape(mask)[1]) % self.window
-        features = self.frame.features(_known(moved, tf.where(mask > 0.5, place + 1, 0)))
         counted = self._counted(mask)
-        windows = tf.reshape(self._whole(features), (-1, self.window, self.frame.feature_size))
+        windows = tf.reshape(self._in_c(sounding, mask, tonic), (-1, self.window, self.frame.feature_size))
         mean, log_variance = self.encoder(windows, tf.reshape(counted > 0, [-1]), training=training)
         shape = tf.concat([tf.shape(counted), [self.latent]], 0)
         return tf.reshape(mean, shape), tf.reshape(log_variance, shape)
-
-    def _decoded(self, z, batch, known, training=None):
-        """Log probability of each frame of a batch given z `(batch, windows, latent)`: float32 `(batch, time)`."""
-        sounding = self.frame.read(batch)
-        now = Sounding(*(x[:, 1:] for x in sounding))
-        time = tf.shape(now.events)[1]
-        remembered = tf.broadcast_to(self._remembered(tf.range(time)), tf.shape(now.events)[:2])
-        if training:
-            hidden = keras.random.uniform(tf.shape(remembered), seed=self.random) < self.frame_dropout
-            remembered = tf.where(hidden, 0, remembered)
-        before = _known(Sounding(*(x[:, :-1] for x in sounding)), remembered)
-        known = {name: tf.cast(known[name], tf.int32) for name in UNKNOWN}
-        features = tf.cast(self.frame.features(before), self.compute_dtype)
-        signals = self._signals(z, known, training)[:, :time]
-        context = self._contexts(tf.concat([features, signals, self.conditions(known)], -1), training)
-        log_p = self.frame.log_prob(context, now.events, now.onsets, previous=before.events, training=training)
-        return tf.reduce_sum(log_p, -1)
-
-    def _contexts(self, inputs, training):
-        return self.core(inputs, training=training)
 
     def _signals(self, z, known, training=None):
         """What the decoder hears of z `(batch, windows, latent)` in each frame: `(batch, frames, SIGNAL)`."""
         signals = self.signal_dense(tf.cast(z, self.compute_dtype))
         return tf.reshape(signals, (tf.shape(z)[0], -1, SIGNAL))
-
-    def _whole(self, frames):
-        """Frames `(batch, time, ...)`, filled up with zeros to whole windows."""
-        rest = -tf.shape(frames)[1] % self.window
-        return tf.pad(frames, [[0, 0], [0, rest], *[[0, 0]] * (frames.shape.rank - 2)])
-
-
-def _known(sounding: Sounding, frames: tf.Tensor) -> Sounding:
-    """What is known of a frame by one that knows so many frames, this one the last: of none there is no feature."""
-    frames = frames[..., None]
-    events, onsets, held = sounding
-    return Sounding(tf.where(frames > 0, events, FREE), onsets & (frames > 0), tf.minimum(held, frames))

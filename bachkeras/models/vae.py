@@ -9,16 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bachkeras.data.pipeline import UNKNOWN
 from bachkeras.layers import posterior as gaussian
-from bachkeras.models.base import FrameModel
+from bachkeras.layers.frame.base import Sounding
+from bachkeras.models.latent import LatentModel
 from bachkeras.models.latent_metrics import ActiveUnits
 
-GREEDY = 1e-6
-"""A top_p at which every head takes its most probable event."""
 
-
-class VAE(FrameModel):
+class VAE(LatentModel):
     """A variational autoencoder over windows of some bars (Kingma and Welling 2014).
 
     A piece is a row of windows, counted from its first frame, each with a z of its own:
@@ -38,8 +35,8 @@ class VAE(FrameModel):
     with the whole `beta`.
 
     A subclass encodes and decodes: `_posterior(batch, tonic, training)`, mean and log variance `(batch, windows,
-    latent)`; `_heard(primer, tonic)`, the means for a primer; `_decoded(z, batch, known, training)`, log p of each
-    frame `(batch, time)`; its `call` returns `frame`, `mean` and `log_variance`.
+    latent)`; `_encoded(sounding, mask, tonic, training)`, those of frames; its `call` returns `frame`,
+    `mean` and `log_variance`.
 
     Args:
         latent: dimensions of z.
@@ -54,9 +51,9 @@ class VAE(FrameModel):
         window: frames of a window.
     """
 
-    likelihood = "bound"
-    can_continue = True
-    monitor = "val_loss"
+    latent_name = "z"
+    part_name = "window"
+    monitors: ClassVar = {"model": "val_loss"}
     more_conditions: ClassVar = {"z": tf.TensorSpec((None, None, None), tf.float32)}
 
     def __init__(
@@ -80,7 +77,7 @@ class VAE(FrameModel):
         self.latent = latent
         self.bars = bars
         self.frames_per_bar = frames_per_bar
-        self.window = bars * frames_per_bar
+        self.window = self.span = bars * frames_per_bar
         self.beta = beta
         self.warmup = warmup
         self.free_bits = free_bits
@@ -188,54 +185,7 @@ class VAE(FrameModel):
         mean, log_variance = self._encode(dict(batch))
         return mean[:, 0], log_variance[:, 0]
 
-    def reconstruct(self, batch: Mapping[str, tf.Tensor], latent: tf.Tensor | None = None) -> np.ndarray:
-        """The notes that z makes: each frame greedily, given the frames already written; bool `(batch, time, 88)`.
-
-        Args:
-            batch: what is reconstructed, of any length; if z is given its conditions alone are read.
-            latent: z, `(batch, latent)` of one window or `(batch, windows, latent)`; None: the posteriors' means.
-        """
-        self.ensure_built()
-        z = self._encode(dict(batch))[0] if latent is None else latent
-        conditions = {name: batch[name] for name in UNKNOWN}
-        return self.decode(z, batch["mask"].shape[1], conditions=conditions, top_p=GREEDY, seed=0)["pianoroll"]
-
-    def reconstruction_log_prob(self, batch: Mapping[str, tf.Tensor], latent: tf.Tensor | None = None) -> tf.Tensor:
-        """Log p(x|z) in nats of each example, float32 `(batch,)`; z as in `reconstruct`."""
-        self.ensure_built()
-        z = self._encode(dict(batch))[0] if latent is None else self._enough(latent, *batch["mask"].shape)
-        return tf.reduce_sum(self._decoded(z, batch, batch) * batch["mask"], 1)
-
-    def decode(
-        self,
-        z: np.ndarray | tf.Tensor,
-        length: int | None = None,
-        *,
-        conditions: Mapping[str, np.ndarray | int] | None = None,
-        allowed: np.ndarray | None = None,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Music of given z: what `generate` returns, a piece for each.
-
-        Args:
-            z: `(count, latent)`, or `(count, windows, latent)`: the dimension in the middle is windows that follow one
-                another in a piece.
-            length: frames; None: whole windows.
-            conditions: see `generate`.
-            allowed: see `generate`.
-            temperature: see `generate`.
-            top_p: see `generate`.
-            seed: see `generate`.
-        """
-        z = self._windows(z)
-        told = {**(conditions or {}), "z": z}
-        length = z.shape[1] * self.window if length is None else length
-        options = {"allowed": allowed, "temperature": temperature, "top_p": top_p, "seed": seed}
-        return self.generate(z.shape[0], length, conditions=told, **options)
-
-    def _windows(self, z) -> tf.Tensor:
+    def _checked(self, z) -> tf.Tensor:
         """Latents as float32 `(count, windows, latent)`."""
         z = tf.cast(z, tf.float32)
         z = z[:, None] if z.shape.rank == 2 else z
@@ -277,30 +227,18 @@ class VAE(FrameModel):
         means = [tf.reduce_mean(self.posterior(batch)[0], 0) for batch in (having, lacking)]
         return (means[0] - means[1]).numpy()
 
-    def _told(self, conditions, primer, length, seed):
-        """See `FrameModel`. A z that is not told is the posterior's mean in the primer, then drawn from the prior."""
-        conditions = dict(conditions or {})
-        z = conditions.pop("z", None)
-        known = super()._told(conditions, primer, length, seed)
-        count, heard = primer[0].shape[:2]
-        windows = -(-(heard + length) // self.window)
-        if z is None:
-            z = tf.random.stateless_normal((count, windows, self.latent), [seed, -1])
-            if heard:
-                own = self._heard(primer, known["tonic"])
-                z = tf.concat([own, z[:, own.shape[1] :]], 1)
-        return known | {"z": self._enough(z, count, heard + length)}
+    def _inferred(self, batch):
+        return self._encode(dict(batch))[0]
 
-    def _enough(self, z, count, frames) -> tf.Tensor:
-        """Latents for pieces of so many frames, float32 `(count, windows, latent)`; those of more windows are cut."""
-        z, windows = self._windows(z), -(-frames // self.window)
-        if z.shape[0] != count or z.shape[1] < windows:
-            raise ValueError(f"{count} pieces of {windows} windows need a z for each. Received: z.shape={z.shape}")
-        return z[:, :windows]
-
-    def _counted(self, mask):
-        """Which windows have a frame that is no padding: float32 `(batch, windows)`, 0 or 1."""
-        return tf.cast(mask[:, :: self.window] > 0, tf.float32)
+    def _drawn(self, primed, known, parts, sampling):
+        """The means of the posteriors of the primer's windows, then draws from the prior."""
+        count, frames = tf.shape(primed.events)[0], primed.events.shape[1] - 1
+        z = tf.random.stateless_normal((count, parts, self.latent), [sampling.seed, -1])
+        if frames:
+            now = Sounding(*(x[:, 1:] for x in primed))
+            own = self._encoded(now, tf.ones((count, frames)), known["tonic"], training=False)[0]
+            z = tf.concat([own, z[:, own.shape[1] :]], 1)
+        return z
 
 
 def _slerp(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:

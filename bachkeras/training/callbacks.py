@@ -14,6 +14,9 @@ from bachkeras import _files as files
 from bachkeras.training import checkpoint, interrupt
 from bachkeras.training.checkpoint import Progress
 
+NO_CURVES = ("epoch", "seconds", "stage")
+"""What a row says that Keras does not."""
+
 
 class Keep(keras.callbacks.Callback):
     """After each epoch: the checkpoint first, then the files that are made from it.
@@ -23,7 +26,7 @@ class Keep(keras.callbacks.Callback):
     Args:
         out: the run directory.
         progress: the epochs before; it grows.
-        epochs: when training ends.
+        epochs: when the stage ends.
         patience: it ends earlier after so many epochs without a better one; 0: never.
     """
 
@@ -41,8 +44,10 @@ class Keep(keras.callbacks.Callback):
             self._publish()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Keep the epoch, and end training where it no longer helps."""
+        """Keep the epoch, and end the stage where it no longer helps."""
         row = {"epoch": epoch, "seconds": round(time.monotonic() - self.began, 1)}
+        if len(self.progress.monitors) > 1:
+            row["stage"] = self.progress.stage
         row |= {name: float(value) for name, value in logs.items()}
         with interrupt.held():
             checkpoint.write(self.out / checkpoint.NAME, self.model, Progress([*self.progress.rows, row]))
@@ -57,7 +62,8 @@ class Keep(keras.callbacks.Callback):
             save(self.model, self.out)
         if rows:
             with files.whole(self.out / "history.csv") as path, open(path, "w", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[0]))
+                # Stages tell of different things.
+                writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
                 writer.writeheader()
                 writer.writerows(rows)
 
@@ -86,7 +92,7 @@ class Curves(keras.callbacks.Callback):
             for prefix, name in (("", "train"), ("val_", "validation"))
         }
         for row in self.progress.rows:
-            self._write(row["epoch"], {name: value for name, value in row.items() if name not in ("epoch", "seconds")})
+            self._write(row["epoch"], {name: value for name, value in row.items() if name not in NO_CURVES})
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the epoch."""

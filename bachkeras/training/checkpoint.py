@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -21,12 +22,24 @@ class Progress:
     """The epochs of a run so far.
 
     Attributes:
-        rows: those of history.csv, one an epoch.
-        monitor: the figure that chooses the best one, see `FrameModel.monitor`.
+        rows: those of history.csv, one an epoch; where there are several stages, `stage` says in which it was.
+        monitors: the figure that chooses the best epoch of each stage, see `FrameModel.monitors`.
+        stage: the stage that goes on, from 1.
     """
 
     rows: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    monitor: str = "val_nats_per_frame"
+    monitors: Sequence[str] = ("val_nats_per_frame",)
+    stage: int = 1
+
+    @property
+    def monitor(self) -> str:
+        """The figure that chooses the stage's best epoch."""
+        return self.monitors[self.stage - 1]
+
+    @property
+    def begun(self) -> int:
+        """The stage's first epoch, from 0: those of earlier stages are before it."""
+        return sum(row.get("stage", 1) < self.stage for row in self.rows)
 
     @property
     def seconds(self) -> float:
@@ -35,14 +48,16 @@ class Progress:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the lowest `monitor`, from 0; -1 where there is none yet."""
-        known = [epoch for epoch, row in enumerate(self.rows) if math.isfinite(row[self.monitor])]
+        """The stage's epoch with the lowest `monitor`, from 0; -1 where there is none yet."""
+        epochs = range(self.begun, len(self.rows))
+        known = [epoch for epoch in epochs if math.isfinite(self.rows[epoch][self.monitor])]
         return min(known, key=lambda epoch: self.rows[epoch][self.monitor], default=-1)
 
     def over(self, epochs: int, patience: int) -> bool:
-        """Whether training ends here: all epochs done, no better one for `patience` epochs (0: never), or diverged."""
-        if not self.rows or len(self.rows) >= epochs:
-            return bool(self.rows)
+        """Whether the stage ends here: all epochs done, no better one for `patience` epochs (0: never), or diverged."""
+        done = len(self.rows) - self.begun
+        if not done or done >= epochs:
+            return bool(done)
         since = len(self.rows) - 1 - self.best_epoch
         return bool(patience and since >= patience) or not all(map(math.isfinite, self.rows[-1].values()))
 
@@ -75,7 +90,8 @@ def read(path: Path) -> tuple[keras.Model, Progress]:
             variable.assign(value)
     except Exception as error:  # Keras and NumPy pass on whatever unzipping and rebuilding raise.
         raise ValueError(f"The checkpoint cannot be read: {error} Received: {str(path)!r}") from error
-    return model, Progress(state["rows"], model.monitor)
+    stage = int(state["rows"][-1].get("stage", 1)) if state["rows"] else 1
+    return model, Progress(state["rows"], [*model.monitors.values()], stage)
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

@@ -18,17 +18,26 @@ class Config:
         model: constructor arguments of the model.
         frame: constructor arguments of its frame distribution, and its `class`. `voices` comes from the data.
         data: see `Data`.
-        training: see `Training`.
+        training: see `Training`; of a model that is trained in two stages, the first one.
+        prior: the second stage of `vq-vae`; None: like the first one.
     """
 
     model: dict[str, Any]
     frame: dict[str, Any]
     data: Data
     training: Training
+    prior: Training | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The sections as plain values, as `from_dict` takes them."""
-        return dataclasses.asdict(self)
+        return {name: section for name, section in dataclasses.asdict(self).items() if section is not None}
+
+    def lasting(self, epochs: int) -> Config:
+        """The same, every stage of so many epochs."""
+        stages = {"training": self.training, "prior": self.prior}
+        return dataclasses.replace(
+            self, **{name: dataclasses.replace(stage, epochs=epochs) for name, stage in stages.items() if stage}
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,33 +116,36 @@ def from_dict(sections: dict[str, Any]) -> Config:
     """A configuration from its sections.
 
     Raises:
-        ValueError: if a section or a key of `data` or `training` is unknown.
+        ValueError: if a section or a key of `data`, `training` or `prior` is unknown.
     """
     for name, section in sections.items():
         if not isinstance(section, dict):
             raise ValueError(f"A configuration is made of sections, [{name}] on a line. Received: {name}={section!r}")
     unknown = set(sections) - {field.name for field in dataclasses.fields(Config)}
     if unknown:
-        raise ValueError(f"A configuration has model, frame, data, training. Received: section {sorted(unknown)[0]!r}")
+        raise ValueError(
+            f"A configuration has model, frame, data, training, prior. Received: section {sorted(unknown)[0]!r}"
+        )
     return Config(
         model=dict(sections.get("model", {})),
         frame=dict(sections.get("frame", {})),
-        data=_section(Data, sections.get("data", {})),
-        training=_section(Training, sections.get("training", {})),
+        data=_section(Data, sections.get("data", {}), "data"),
+        training=_section(Training, sections.get("training", {}), "training"),
+        prior=_section(Training, sections["prior"], "prior") if "prior" in sections else None,
     )
 
 
-def _section(cls, values: dict[str, Any]):
+def _section(cls, values: dict[str, Any], name: str):
     known = {field.name: type(field.default) for field in dataclasses.fields(cls)}
     for key, value in values.items():
         if key not in known:
-            raise ValueError(f"[{cls.__name__.lower()}] knows {', '.join(known)}. Received: {key}={value!r}")
+            raise ValueError(f"[{name}] knows {', '.join(known)}. Received: {key}={value!r}")
         if isinstance(value, bool) or not isinstance(
             value, int if known[key] is int else (int, float) if known[key] is float else known[key]
         ):
-            raise ValueError(f"[{cls.__name__.lower()}] {key} is a {known[key].__name__}. Received: {key}={value!r}")
+            raise ValueError(f"[{name}] {key} is a {known[key].__name__}. Received: {key}={value!r}")
         if (value < 0 or (value < 1 and key in ("epochs", "batch_size"))) if known[key] is not str else not value:
-            raise ValueError(f"[{cls.__name__.lower()}] {key} is too small or empty. Received: {key}={value!r}")
+            raise ValueError(f"[{name}] {key} is too small or empty. Received: {key}={value!r}")
     return cls(**values)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from bachkeras.data.pipeline import Corpus
-from bachkeras.evaluation import collapse, endings, likelihood, parts, rows
+from bachkeras.evaluation import codes, collapse, endings, likelihood, parts, rows
 from bachkeras.evaluation.comparison import Comparison, add_nats
 from bachkeras.evaluation.rows import Row
 from bachkeras.training import samples, settings
@@ -63,7 +63,7 @@ def evaluate(
     if others:
         copies = ("longest_copy_beats_median", "longest_copy_beats_p95")
         row.remark(copies, f"of {test.name}, not of {', '.join(others)}, where the model was trained too")
-    _add_latents(row, model, test)
+    _add_latents(row, model, test, comparison.corpora["train"])
     _add_endings(row, model, card, test.name, len(beside), seed)
     return row.to_dict(), pieces
 
@@ -75,11 +75,11 @@ def minutes(run: Path) -> float | None:
 
 
 def history(run: Path) -> dict[str, list[float]] | None:
-    """The columns of a run's history.csv; None where it has none that can be read."""
+    """The columns of a run's history.csv, nan where an epoch does not say; None where it has none that can be read."""
     try:
         with open(run / "history.csv", newline="") as file:
             lines = list(csv.DictReader(file))
-        return {name: [float(line[name]) for line in lines] for name in lines[0]}
+        return {name: [math.nan if line[name] == "" else float(line[name]) for line in lines] for name in lines[0]}
     except (OSError, ValueError, TypeError, IndexError, csv.Error):
         return None
 
@@ -103,10 +103,14 @@ def _add_likelihood(row: Row, model: keras.Model, test: Corpus, objection: str |
         row.add({"importance_weighted_nats_per_frame": bound}, "the model has no latent vector")
 
 
-def _add_latents(row: Row, model: keras.Model, test: Corpus) -> None:
-    """What the model's verbs allow, see `collapse.figures`."""
+def _add_latents(row: Row, model: keras.Model, test: Corpus, train: Corpus) -> None:
+    """What the model's verbs allow, see `collapse.figures`, and what n-grams of the codes of `train` are worth."""
     try:
         found = collapse.figures(model, test, model.window)
+        if hasattr(model, "codes"):
+            counted, scored = codes.phases(model, train), codes.pieces(model, test)
+            found["code_unigram_nats_per_code"] = codes.unigram_nats(counted, scored, model.code_sizes)
+            found["code_bigram_nats_per_code"] = codes.bigram_nats(counted, scored, model.code_sizes)
     except collapse.Diverged as error:
         row.leave_out((*rows.LATENT, *rows.CODES, *rows.LATENT_OR_CODES), str(error))
         return

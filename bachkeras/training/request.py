@@ -73,8 +73,8 @@ class Request:
 
     def _over(self, base: Config) -> Config:
         data = base.data if self.data is None else dataclasses.replace(base.data, name=self.data)
-        training = base.training if self.epochs is None else dataclasses.replace(base.training, epochs=self.epochs)
-        return dataclasses.replace(base, data=data, training=training)
+        base = base if self.epochs is None else base.lasting(self.epochs)
+        return dataclasses.replace(base, data=data)
 
 
 def _flat(sections: Config) -> dict[str, Any]:

@@ -29,6 +29,7 @@ MODELS = {
     "lstm-attention": models.LSTMAttention,
     "lstm-vae": models.LSTMVAE,
     "hierarchical-vae": models.HierarchicalVAE,
+    "vq-vae": models.VQVAE,
 }
 """The models by their names on the command line."""
 
@@ -89,9 +90,9 @@ def train(
     dropped = likelihood.dropped_notes(model, corpora["train"].pieces)
     if dropped:
         print(f"{dropped} notes of the training split do not fit {model.frame.voices} voices and are left out.")
-    steps = int(_batches(config, corpora, seed).cardinality()) * config.training.epochs
-    model.compile(_optimizer(config.training, steps))
-    model.optimizer.build(model.trainable_variables)
+    steps = int(_batches(config, corpora, seed).cardinality())
+    model.compile(*(_optimizer(training, steps * training.epochs) for training in _stages(model, config).values()))
+    model.build_optimizers()
     content = directory.describe(model_name, config, corpora["train"], seed)
     if init is not None:
         content["init"] = {"run": str(init), "trained_on": before}
@@ -99,9 +100,9 @@ def train(
     with files.whole(out) as folder:
         folder.mkdir()
         write_json(folder / "config.json", content)
-        checkpoint.write(folder / checkpoint.NAME, model, Progress(monitor=model.monitor))
+        checkpoint.write(folder / checkpoint.NAME, model, Progress())
     with files.locked(out):
-        _go_on(out, model, Progress(monitor=model.monitor), corpora)
+        _go_on(out, model, Progress(monitors=[*model.monitors.values()]), corpora)
 
 
 def resume(out: Path, *, manual_dir: Path | None = None) -> None:
@@ -176,25 +177,52 @@ def make_model(name: str, config: Config, corpora: Collection[Corpus]) -> keras.
 def fit(
     model: keras.Model, config: Config, corpora: dict[str, Corpus], out: Path, seed: int, progress: Progress
 ) -> None:
-    """Fit a compiled model, from the epoch that `progress` has come to; the best one by validation is kept in `out`."""
-    epochs, patience = config.training.epochs, config.training.patience
-    done = len(progress.rows)
-    # Keras warns of shuffling a dataset that it does not shuffle; ours comes shuffled.
-    model.fit(
-        _batches(config, corpora, seed, first_epoch=done),
-        validation_data=likelihood.quoted(corpora["validation"]).windows(model.window, shuffle=False).batch(32),
-        initial_epoch=done,
-        epochs=done if progress.over(epochs, patience) else epochs,
-        callbacks=[
-            keras.callbacks.TerminateOnNaN(),
-            callbacks.Keep(out, progress, epochs, patience),
-            callbacks.Curves(out / "logs", progress),
-        ],
-        verbose="auto" if sys.stdout.isatty() else 2,
-        shuffle=False,
-    )
-    if progress.best_epoch < 0:
-        raise RuntimeError("Training diverged in its first epoch: lower [training] learning_rate.")
+    """Fit a compiled model, from the epoch that `progress` has come to; the best one by validation is kept in `out`.
+
+    Each stage begins with the best epoch of the one before.
+    """
+    stages = _stages(model, config)
+    epochs = sum(training.epochs for training in stages.values())
+    for number, (stage, training) in enumerate(stages.items(), 1):
+        if number < progress.stage:
+            continue
+        if number > progress.stage:
+            _restore(model, out)
+            progress.stage = number
+        if len(stages) > 1:
+            model.stage = stage
+            print(f"Stage {number} of {len(stages)}: {stage}, at most {training.epochs} epochs.")
+        done = len(progress.rows)
+        # Keras warns of shuffling a dataset that it does not shuffle; ours comes shuffled.
+        model.fit(
+            _batches(config, corpora, seed, first_epoch=done),
+            validation_data=likelihood.quoted(corpora["validation"]).windows(model.window, shuffle=False).batch(32),
+            initial_epoch=done,
+            epochs=done if progress.over(training.epochs, training.patience) else epochs,
+            callbacks=[
+                keras.callbacks.TerminateOnNaN(),
+                callbacks.Keep(out, progress, training.epochs, training.patience),
+                callbacks.Curves(out / "logs", progress),
+            ],
+            verbose="auto" if sys.stdout.isatty() else 2,
+            shuffle=False,
+        )
+        if progress.best_epoch < 0:
+            raise RuntimeError("Training diverged in its first epoch: lower [training] learning_rate.")
+
+
+def _stages(model: keras.Model, config: Config) -> dict[str, Training]:
+    """How each stage of a model's training is optimised, by its name."""
+    if config.prior and len(model.monitors) < 2:
+        raise ValueError("This model has no prior of its own to train: leave [prior] out. Received: section 'prior'")
+    return dict(zip(model.monitors, (config.training, config.prior or config.training), strict=False))
+
+
+def _restore(model: keras.Model, out: Path) -> None:
+    """Give a model the weights of the best epoch so far."""
+    best = keras.saving.load_model(out / "model.keras", compile=False)
+    for variable, value in zip(model.weights, best.weights, strict=True):
+        variable.assign(value)
 
 
 def _optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
@@ -246,7 +274,7 @@ def _breaking_off(out: Path, model_name: str, model: keras.Model, progress: Prog
     try:
         yield
     except BaseException as error:
-        if progress.rows and progress.best_epoch < 0:
+        if progress.rows and progress.stage == 1 and progress.best_epoch < 0:
             shutil.rmtree(out)
             raise
         with interrupt.held():

@@ -265,6 +265,13 @@ def transpose(events: tf.Tensor, semitones: tf.Tensor) -> tf.Tensor:
     return tf.where((events < END) & (moved >= 0) & (moved < END), moved, END)
 
 
+def known_for(sounding: Sounding, frames: tf.Tensor) -> Sounding:
+    """What is known of frames by one that knows so many, int32 `(...)`, this one the last; of none: no feature."""
+    frames = frames[..., None]
+    events, onsets, held = sounding
+    return Sounding(tf.where(frames > 0, events, FREE), onsets & (frames > 0), tf.minimum(held, frames))
+
+
 def multi_hot(events: tf.Tensor) -> tf.Tensor:
     """Events `(..., voices)` as frames, float32 `(..., 88)`; `END` is no key."""
     return tf.reduce_max(tf.one_hot(events, KEYS), axis=-2)
