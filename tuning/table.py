@@ -135,15 +135,13 @@ def _settings(row: Mapping[str, Any]) -> dict[str, str]:
 def _configuration(row: Mapping[str, Any]) -> config.Config:
     """The row's configuration: the named one, changed."""
     sections = config.read(row["model"], row["config"]).to_dict()
-    changes = dict(row["set"])
-    if row["epochs"]:
-        changes["training.epochs"] = row["epochs"]
-    for place, value in changes.items():
+    for place, value in row["set"].items():
         section, _, key = place.partition(".")
         if section not in sections or not key:
             raise ValueError(f"set names a setting, such as model.beta. Received: {place!r}")
         sections[section][key] = value
-    return config.from_dict(sections)
+    changed = config.from_dict(sections)
+    return changed.lasting(row["epochs"]) if row["epochs"] else changed
 
 
 def _written(configuration: config.Config, out: Path) -> Path:

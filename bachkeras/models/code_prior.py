@@ -55,7 +55,18 @@ class CodePrior(keras.Model):
         self.core = RecurrentCore(hidden, layers, 0, dropout=dropout, l2=l2, dtype=policy, name="core")
         self.frame = ChainedCodes(codes, codebooks, size, hidden, dropout, dtype=policy, name="frame")
         self.drop = keras.layers.Dropout(dropout, dtype=policy)
-        self._write = tf.function(self._write_graph, autograph=False, reduce_retracing=True)
+        told = {name: tf.TensorSpec((None, None) if name == "position" else (None,), tf.int32) for name in UNKNOWN}
+        self._write = tf.function(
+            self._write_graph,
+            autograph=False,
+            input_signature=(
+                told,
+                tf.TensorSpec((None, None, codebooks), tf.int32),
+                tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((), tf.int32),
+            ),
+        )
 
     def get_config(self):
         """Constructor arguments."""
@@ -113,8 +124,9 @@ class CodePrior(keras.Model):
             top_p: each head draws from its most probable codes that together reach this probability.
             seed: the same seed writes the same codes.
         """
-        numbers = (tf.constant(x, tf.float32) for x in (temperature, top_p))
-        return self._write(dict(conditions), tf.cast(given, tf.int32), *numbers, tf.constant(seed, tf.int32))
+        told = {name: tf.cast(conditions[name], tf.int32) for name in UNKNOWN}
+        numbers = (tf.cast(x, tf.float32) for x in (temperature, top_p))
+        return self._write(told, tf.cast(given, tf.int32), *numbers, tf.cast(seed, tf.int32))
 
     def _write_graph(self, conditions, given, temperature, top_p, seed):
         empty = given[:, :0]

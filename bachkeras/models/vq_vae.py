@@ -174,7 +174,7 @@ class VQVAE(CodeModel):
             raise ValueError(f"The stages are {', '.join(self.monitors)}. Received: stage={stage!r}")
         self.ensure_built()
         self._stage = stage
-        self.train_function = None  # Keras keeps a compiled step: it is the other stage's.
+        self.train_function = self.test_function = None  # Keras keeps compiled steps: they are the other stage's.
         if stage == PRIOR:
             self.prior.frame.vectors.assign(tf.stack([tf.convert_to_tensor(q.embeddings) for q in self.quantizers]))
 
@@ -187,7 +187,7 @@ class VQVAE(CodeModel):
 
     def get_compile_config(self):
         """Both optimizers."""
-        if self.optimizer is None:
+        if not self.compiled:
             return None
         both = {"optimizer": self.optimizer, "prior_optimizer": self.prior_optimizer}
         return {name: keras.saving.serialize_keras_object(optimizer) for name, optimizer in both.items()}
@@ -232,47 +232,53 @@ class VQVAE(CodeModel):
 
     def _codec_step(self, batch):
         known = self._forget(batch)
-        counted = self._counted(batch["mask"])
         with tf.GradientTape() as tape:
-            quantized, codes, commitment = self._coded(batch, known["tonic"], training=True)
-            nats = -self._log_p(quantized, self.frame.read(batch), known, training=True) * batch["mask"]
-            frames = tf.maximum(tf.reduce_sum(batch["mask"]), 1.0)
-            penalties = [tf.cast(penalty, tf.float32) for penalty in self.losses]
-            loss = tf.add_n([tf.reduce_sum(nats) / frames, commitment, *penalties])
+            loss, *_ = self._codec_loss(batch, known, training=True)
         self._descend(tape, loss, self.optimizer, self._codec_variables())
-        self.loss_mean.update_state(loss)
-        self._note_codec(batch, tf.reduce_sum(nats), codes, counted)
-        self.commitment_loss.update_state(commitment)
-        figures = (self.loss_mean, self.reconstruction_nats, self.commitment_loss, self.dropped_notes)
         reseeded = tf.add_n([tf.convert_to_tensor(quantizer.reseeded) for quantizer in self.quantizers])
-        return self._results(*figures, *self.code_figures) | {"reseeded_codes": reseeded}
+        return self._results(loss, batch, *self._codec_figures()) | {"reseeded_codes": reseeded}
 
     def _prior_step(self, batch):
         known = self._forget(batch)
-        counted = self._counted(batch["mask"])
         codes = self._coded(batch, known["tonic"])[1]
         with tf.GradientTape() as tape:
-            nats = -tf.reduce_sum(self._prior_graph(codes, known, training=True) * counted)
-            penalties = [tf.cast(penalty, tf.float32) for penalty in self.prior.losses]
-            loss = tf.add_n([nats / tf.maximum(tf.reduce_sum(counted), 1.0), *penalties])
+            loss, _ = self._prior_loss(codes, batch, known, training=True)
         self._descend(tape, loss, self.prior_optimizer, self.prior.trainable_variables)
-        self.loss_mean.update_state(loss)
-        self._note_prior(nats, counted)
-        return self._results(self.loss_mean, self.prior_nats)
+        return self._results(loss, batch, self.prior_nats)
 
     def test_step(self, batch):
-        """The figures of both stages, whichever it is; before its own the prior knows nothing."""
-        parts = self(batch, training=False)
-        counted = self._counted(batch["mask"])
+        """The figures of both stages and the loss of this one; before its own stage the prior knows nothing."""
+        codec_loss, codes, nats = self._codec_loss(batch, batch)
+        prior_loss, code_nats = self._prior_loss(codes, batch, batch)
         frames = tf.maximum(tf.reduce_sum(batch["mask"]), 1.0)
-        nats, code_nats = (
-            -tf.reduce_sum(p * w) for p, w in ((parts["frame"], batch["mask"]), (parts["latent"], counted))
-        )
-        self._note_codec(batch, nats, parts["codes"], counted)
-        self._note_prior(code_nats, counted)
         self.nats_per_frame.update_state((nats + code_nats) / frames, sample_weight=frames)
-        figures = (self.nats_per_frame, self.reconstruction_nats, self.prior_nats, self.dropped_notes)
-        return self._results(*figures, *self.code_figures)
+        loss = codec_loss if self.stage == CODEC else prior_loss
+        return self._results(loss, batch, self.nats_per_frame, *self._codec_figures(), self.prior_nats)
+
+    def _codec_loss(self, batch, known, training=False):
+        """The loss of the first stage, the codes, and the nats of the frames."""
+        quantized, codes, commitment = self._coded(batch, known["tonic"], training)
+        log_p = self._log_p(quantized, self.frame.read(batch), known, training)
+        nats = -tf.reduce_sum(log_p * batch["mask"])
+        frames = tf.maximum(tf.reduce_sum(batch["mask"]), 1.0)
+        self.reconstruction_nats.update_state(nats / frames, sample_weight=frames)
+        self.commitment_loss.update_state(commitment)
+        self.dropped_notes.update_state(self.frame.events(batch)[2][:, 1:])
+        for figure in self.code_figures:
+            figure.update_state(codes, sample_weight=self._counted(batch["mask"]))
+        return tf.add_n([nats / frames, commitment, *_penalties(self)]), codes, nats
+
+    def _prior_loss(self, codes, batch, known, training=False):
+        """The loss of the second stage, per group, and the nats of the codes."""
+        counted = self._counted(batch["mask"])
+        groups = tf.maximum(tf.reduce_sum(counted), 1.0)
+        nats = -tf.reduce_sum(self._prior_graph(codes, known, training) * counted)
+        books = len(self.quantizers)
+        self.prior_nats.update_state(nats / groups / books, sample_weight=groups * books)
+        return tf.add_n([nats / groups, *_penalties(self.prior)]), nats
+
+    def _codec_figures(self):
+        return self.reconstruction_nats, self.commitment_loss, self.dropped_notes, *self.code_figures
 
     def _forget(self, batch):
         """Conditions made unknown for training: the tonic, in which the codes are, by a rate of its own."""
@@ -284,19 +290,9 @@ class VQVAE(CodeModel):
         scaled = optimizer.scale_loss(loss)
         optimizer.apply(tape.gradient(scaled, variables), variables)
 
-    def _note_codec(self, batch, nats, codes, counted):
-        frames = tf.maximum(tf.reduce_sum(batch["mask"]), 1.0)
-        self.reconstruction_nats.update_state(nats / frames, sample_weight=frames)
-        self.dropped_notes.update_state(self.frame.events(batch)[2][:, 1:])
-        for figure in self.code_figures:
-            figure.update_state(codes, sample_weight=counted)
-
-    def _note_prior(self, nats, counted):
-        total = tf.maximum(tf.reduce_sum(counted), 1.0) * len(self.quantizers)
-        self.prior_nats.update_state(nats / total, sample_weight=total)
-
-    def _results(self, *metrics):
-        return {metric.name: metric.result() for metric in metrics}
+    def _results(self, loss, batch, *figures):
+        self.loss_mean.update_state(loss, sample_weight=tf.reduce_sum(batch["mask"]))
+        return {figure.name: figure.result() for figure in (self.loss_mean, *figures)}
 
     def _quantized(self, sounding, mask, tonic, training=False):
         counted = self._counted(mask)
@@ -326,3 +322,7 @@ class VQVAE(CodeModel):
         batch, groups = tf.unstack(tf.shape(vectors)[:2])
         flat = tf.reshape(vectors, (batch, groups, len(self.quantizers) * self.encoder.size))
         return tf.reshape(self.signal_dense(tf.cast(flat, self.compute_dtype)), (batch, -1, SIGNAL))
+
+
+def _penalties(model: keras.Model) -> list[tf.Tensor]:
+    return [tf.cast(penalty, tf.float32) for penalty in model.losses]

@@ -102,6 +102,7 @@ class ChainedCodes(keras.layers.Layer):
             codes: int32 `(..., codebooks)`.
             training: whether to drop.
         """
+        codes = tf.cast(codes, tf.int32)
         log_p = []
 
         def choose(k, logits):
@@ -131,6 +132,7 @@ class ChainedCodes(keras.layers.Layer):
             top_p: each head draws from its most probable codes that together reach this probability.
             **unused: what notes have and codes have not: `previous`, `allowed`.
         """
+        given = tf.cast(given, tf.int32)
         noise = gumbel(tf.concat([tf.shape(context)[:-1], [self.codebooks, self.codes]], 0), seed)
         free = given == FREE
         codes, log_q, log_given = [], [], []
