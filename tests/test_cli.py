@@ -75,13 +75,14 @@ def test_the_readmes_python_runs(monkeypatch):
     """On small data and narrow models."""
     import bachkeras
     from bachkeras.data import catalog
-    from bachkeras.models import LSTMVAE, LSTMAttention
+    from bachkeras.models import LSTMVAE, VQVAE, LSTMAttention
 
     corpus = small_corpora()["train"]
     monkeypatch.setattr(catalog, "load", lambda name, split: corpus)
     monkeypatch.setattr(bachkeras.models, "LSTMAttention", lambda hidden, **more: LSTMAttention(16, **more))
     monkeypatch.setattr(bachkeras.models, "LSTMVAE", lambda **more: LSTMVAE(16, **more))
-    first, then, voices, trained, latent = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.setattr(bachkeras.models, "VQVAE", lambda **more: VQVAE(16, prior_hidden=16, **more))
+    first, then, voices, trained, latent, coded = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     with pytest.warns(UserWarning, match="shuffle=True"):  # Keras says so of every dataset.
         exec(first, names)
@@ -98,4 +99,11 @@ def test_the_readmes_python_runs(monkeypatch):
     assert names["again"].shape == (2, 16, 88)
     assert names["music"]["events"].shape == (5, 16, 4)
     assert names["vector"].shape == (32,)
+    assert names["bound"].shape == (2,)
+    with pytest.warns(UserWarning, match="shuffle=True"):
+        exec(coded, names)
+    assert names["codes"].shape[::2] == (2, 4)
+    assert names["again"].shape == (*names["batch"]["mask"].shape, 88)
+    assert names["music"]["events"].shape == (2, 4 * names["codes"].shape[1], 4)
+    assert names["more"]["events"].shape == (2, 32, 4)
     assert names["bound"].shape == (2,)

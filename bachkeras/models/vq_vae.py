@@ -180,6 +180,7 @@ class VQVAE(CodeModel):
 
     def compile(self, optimizer="adam", prior_optimizer=None, **kwargs):
         """Set an optimizer for each stage; the prior's is by default one like the codec's."""
+        self.ensure_built()  # Keras builds what `call` needs, and a training step does not call it.
         super().compile(optimizer=optimizer, **kwargs)
         like = keras.saving.serialize_keras_object(self.optimizer)
         prior_optimizer = keras.saving.deserialize_keras_object(like) if prior_optimizer is None else prior_optimizer

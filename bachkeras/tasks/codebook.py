@@ -24,6 +24,10 @@ MOST = 12
 """Codes of each codebook that are shown."""
 
 
+FAINT = 0.05
+"""The picture leaves out keys that no code has in a larger share of its groups."""
+
+
 class Meaning(NamedTuple):
     """A code, and the groups that have it.
 
@@ -138,8 +142,8 @@ def _picture(found: list[Meaning], model: FrameModel, shift: int) -> bytes:
     from matplotlib.figure import Figure
 
     books = len(model.code_sizes)
-    keys = np.flatnonzero(np.any([meaning.share.max(0) > 0.05 for meaning in found], axis=0))
-    low, high = int(keys.min(initial=0)) - 1, int(keys.max(initial=KEYS)) + 2
+    keys = np.flatnonzero(np.any([meaning.share.max(0) > FAINT for meaning in found], axis=0))
+    low, high = (max(keys[0] - 1, 0), keys[-1] + 2) if len(keys) else (0, KEYS)
     figure = Figure(figsize=(MOST * 0.95 + 1, books * 2.2 + 0.5), dpi=140, facecolor="white", layout="constrained")
     axes = figure.subplots(books, MOST, squeeze=False, sharex=True, sharey=True)
     octaves = [key for key in range(low, high) if (key + LOWEST + shift) % 12 == 0]
@@ -150,13 +154,13 @@ def _picture(found: list[Meaning], model: FrameModel, shift: int) -> bytes:
         for panel, meaning in zip(axes[book], (m for m in found if m.codebook == book), strict=False):
             panel.set_axis_on()
             panel.imshow(
-                meaning.share.T[low:high] if low >= 0 else np.pad(meaning.share.T[:high], ((-low, 0), (0, 0))),
+                meaning.share.T[low:high],
                 cmap="Blues",
                 vmin=0,
                 vmax=1,
                 aspect="auto",
                 origin="lower",
-                extent=(0, model.group_size, low - 0.5, high - 0.5),
+                extent=(0, model.group_size, low - 0.5, min(high, KEYS) - 0.5),
             )
             panel.hlines([key - 0.5 for key in octaves], 0, model.group_size, color="#CCCCCC", linewidth=0.6)
             panel.axvspan(book * per_book, (book + 1) * per_book, fill=False, edgecolor="#C8321E", linewidth=1.2)
