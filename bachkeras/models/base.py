@@ -107,6 +107,11 @@ class FrameModel(keras.Model):
         )
         self._score = tf.function(self._score_graph, autograph=False, reduce_retracing=True)
 
+    @classmethod
+    def from_config(cls, config):
+        """The model of a config, its frame distribution included."""
+        return cls(**{**config, "frame": keras.saving.deserialize_keras_object(config["frame"])})
+
     def get_build_config(self):
         """Nothing: no weight depends on the shape of an input."""
         return {"input_shape": None}

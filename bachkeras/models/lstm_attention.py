@@ -80,11 +80,6 @@ class LSTMAttention(FrameModel):
             "frame": keras.saving.serialize_keras_object(self.frame),
         }
 
-    @classmethod
-    def from_config(cls, config):
-        """The model of a config, its frame distribution included."""
-        return cls(**{**config, "frame": keras.saving.deserialize_keras_object(config["frame"])})
-
     def build(self, input_shape=None):
         """Create every weight; they depend on no input's shape."""
         self.core.build((None, None, self.frame.feature_size + self.conditions.size))

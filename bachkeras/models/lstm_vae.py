@@ -93,11 +93,6 @@ class LSTMVAE(VAE):
             "frame": keras.saving.serialize_keras_object(self.frame),
         }
 
-    @classmethod
-    def from_config(cls, config):
-        """The model of a config, its frame distribution included."""
-        return cls(**{**config, "frame": keras.saving.deserialize_keras_object(config["frame"])})
-
     def build(self, input_shape=None):
         """Create every weight; they depend on no input's shape."""
         self.encoder.build((None, self.window, self.frame.feature_size))

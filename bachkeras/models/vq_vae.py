@@ -119,7 +119,9 @@ class VQVAE(CodeModel):
         self.signal_dense = keras.layers.Dense(group_size * SIGNAL, dtype=policy, name="signals")
         self.core = RecurrentCore(hidden, layers, 0, dropout=dropout, l2=l2, dtype=policy, name="core")
         self.frame = ChainedVoices(dropout=dropout, dtype=policy, name="frame") if frame is None else frame
-        self.prior = CodePrior(codes, codebooks, size, prior_hidden, prior_layers, prior_dropout, 0.0, l2, name="prior")
+        self.prior = CodePrior(
+            codes, codebooks, size, prior_hidden, prior_layers, prior_dropout, 0.0, l2, dtype=policy, name="prior"
+        )
         self._stage = CODEC
         self.prior_optimizer = None
         self.loss_mean = keras.metrics.Mean(name="loss")
@@ -144,11 +146,6 @@ class VQVAE(CodeModel):
             **{f"prior_{name}": getattr(prior.core, name) for name in ("hidden", "layers", "dropout")},
             "frame": keras.saving.serialize_keras_object(self.frame),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        """The model of a config, its frame distribution included."""
-        return cls(**{**config, "frame": keras.saving.deserialize_keras_object(config["frame"])})
 
     def build(self, input_shape=None):
         """Create every weight; they depend on no input's shape."""
