@@ -278,7 +278,7 @@ def test_a_group_that_a_primer_has_begun_is_drawn_to_fit(rolls, whole):
 def test_temperature_acts_on_codes(model):
     cold = told(model, 50, 4, temperature=1e-3)
     assert len(np.unique(cold.reshape(50, -1), axis=0)) == 1
-    assert len(np.unique(told(model, 50, 4).reshape(50, -1), axis=0)) > 40
+    assert len(np.unique(told(model, 50, 4).reshape(50, -1), axis=0)) > 20
 
 
 def test_what_are_no_codes_is_refused(model, batch):
@@ -292,3 +292,44 @@ def test_what_are_no_codes_is_refused(model, batch):
     for arguments in ({"codebooks": 3}, {"frame_dropout": 1.5}, {"tonic_dropout": -1}, {"codebook": "x"}):
         with pytest.raises(ValueError, match=f"Received: .*{next(iter(arguments))}="):
             VQVAE(**arguments)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
+def test_it_learns_in_half_precision(corpus, precision, tmp_path):
+    """Both stages; a reload has the same layers and writes the same music."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = VQVAE(10, codes=5, size=4, prior_hidden=8, frame=ChainedVoices(units=8, reach=5))
+        model.build()
+        model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
+    finally:
+        keras.config.set_dtype_policy(before)
+    data = corpus.windows(8).batch(8)
+    for stage in model.monitors:
+        model.stage = stage
+        logs = model.fit(data, steps_per_epoch=2, verbose=0, shuffle=False, validation_data=data).history
+        assert np.all(np.isfinite(np.concatenate(list(logs.values()))))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.prior.core.compute_dtype == precision.removeprefix("mixed_")
+    music = [m.generate(2, 6, primer=corpus.pieces[0]["pianoroll"][:5], seed=1)["events"] for m in (model, again)]
+    np.testing.assert_array_equal(*music)
+
+
+def test_codes_and_notes_are_drawn_apart():
+    """Where both are drawn from the same probabilities, a group's code and its first note are not the same."""
+    model = VQVAE(4, codes=89, codebooks=1, group_size=1, size=2, prior_hidden=4, frame=ChainedVoices(1, units=4))
+    model.build()
+    for variable in model.trainable_variables:
+        variable.assign(tf.zeros_like(variable))
+    alike = [told(model, 40, 1, seed=s)[:, 0, 0] == model.generate(40, 1, seed=s)["events"][:, 0, 0] for s in (1, 2)]
+    assert np.mean(alike) < 0.2
+
+
+def test_the_stage_is_saved(corpus, tmp_path):
+    model = made()
+    model.compile("adam")
+    model.stage = "prior"
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").stage == "prior"

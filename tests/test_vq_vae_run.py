@@ -1,8 +1,10 @@
 """Runs of VQ-VAEs: two stages, killed in either and gone on with; figures of their codes, and what codes mean."""
 
 import csv
+import dataclasses
 import json
 import shutil
+import tomllib
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ import bachkeras
 from bachkeras import cli
 from bachkeras.data import catalog
 from bachkeras.evaluation import codes, likelihood
+from bachkeras.models import VQVAE
 from bachkeras.music import midi
 from bachkeras.tasks import codebook
 from bachkeras.training import checkpoint, config, figures, run
+from bachkeras.training.request import Request
 
 CONFIG = """
 [model]
@@ -200,6 +204,32 @@ def test_only_models_with_codes_have_codes(tmp_path, capsys):
     assert not (tmp_path / "codes").exists()
 
 
+def test_a_prior_of_a_run_is_asked_for(finished, tmp_path):
+    """Going on asks for the run's own epochs; `--init` takes the new configuration's prior."""
+    out, *_ = finished
+    card = json.loads((out / "config.json").read_text())
+    config_file = out.parent / "small.toml"
+    Request("vq-vae", config=str(config_file)).check(card)
+    shorter = card | {"config": config.from_dict(card["config"]).lasting(1).to_dict()}
+    Request("vq-vae", config=str(config_file)).check(shorter)
+    with pytest.raises(ValueError, match=r"\[prior\] epochs=1.*Received: .*\[prior\] epochs=2"):
+        Request("vq-vae", config=str(config_file), epochs=2).check(shorter)
+    settings = dataclasses.replace(config.read("vq-vae", config_file).lasting(1), model={"hidden": 99})
+    run.train("vq-vae", settings, tmp_path / "further", init=out)
+    assert [row["stage"] for row in history(tmp_path / "further")] == ["1", "2"]
+    assert bachkeras.load(tmp_path / "further").core.hidden == 8
+
+
+def test_a_prior_that_diverges_leaves_the_codec(tmp_path, monkeypatch, capsys):
+    settings = config.from_dict(tomllib.loads(CONFIG))
+    step = VQVAE._prior_loss
+    monkeypatch.setattr(VQVAE, "_prior_loss", lambda self, *a, **k: tuple(np.nan * x for x in step(self, *a, **k)))
+    with pytest.raises(RuntimeError, match=r"lower \[prior\] learning_rate. Received: learning_rate=0.02"):
+        run.train("vq-vae", settings, tmp_path / "run")
+    assert "its prior not trained yet" in capsys.readouterr().out
+    assert bachkeras.load(tmp_path / "run").codes
+
+
 def test_a_prior_is_configured_where_there_is_one(tmp_path):
     settings = config.from_dict({"model": {"hidden": 4}, "prior": {"epochs": 1}})
     with pytest.raises(ValueError, match=r"leave \[prior\] out"):
@@ -210,3 +240,7 @@ def test_a_prior_is_configured_where_there_is_one(tmp_path):
     assert [stage.epochs for stage in (both.lasting(2).training, both.lasting(2).prior)] == [2, 2]
     assert config.from_dict({}).lasting(2).prior is None
     assert "prior" not in config.from_dict({}).to_dict()
+    half = {"training": {"precision": "mixed_bfloat16"}, "prior": {}}
+    assert config.from_dict(half).prior.precision == "mixed_bfloat16"
+    with pytest.raises(ValueError, match="Received: precision='float32'"):
+        config.from_dict(half | {"prior": {"precision": "float32"}})

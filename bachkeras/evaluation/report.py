@@ -23,7 +23,8 @@ ROLL_DOTS_PER_INCH = 110
 ARROWS = {columns.LOWER: "↓", columns.HIGHER: "↑", columns.NEAR: "≈"}
 """Signs for the direction that is good."""
 
-NOT_CURVES = ("epoch", "seconds")
+NOT_CURVES = ("epoch", "seconds", "stage")
+"""Columns of a history that are no curves."""
 
 
 class Shown(NamedTuple):

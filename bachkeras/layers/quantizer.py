@@ -27,7 +27,8 @@ class VectorQuantizer(keras.layers.Layer):
 
     A code that is hardly chosen any more never comes back by itself: no vector moves it. It is re-seeded, put where
     one of the batch's vectors is (Dhariwal et al. 2020, Jukebox, section 3), when N_k falls below `reseed` times the
-    codes' mean. With `data_start` the codes begin as vectors of the first training batch and not at random.
+    codes' mean. With `data_start` the codes begin as vectors of the first training batch and not at random. (With
+    re-seeding they nearly do so without it: in the first batch all codes that nothing chose are dead.)
 
     What is not counted (`counted`) gets a code but moves none and costs nothing. All is float32.
 

@@ -77,7 +77,7 @@ class CodeModel(LatentModel):
             batch: of `codes` its mask and conditions alone are read.
             codes: int32 `(batch, groups, codebooks)`; None: the batch's own.
         """
-        codes = self.codes(batch) if codes is None else codes
+        codes = self.codes(batch) if codes is None else self._enough(codes, *batch["mask"].shape)
         return tf.reduce_sum(self._prior_log_p(codes, conditions_in(batch)) * self._counted(batch["mask"]), 1)
 
     def _encode_graph(self, batch):
@@ -118,7 +118,8 @@ class CodeModel(LatentModel):
             )
         codes, sizes = tf.cast(codes, tf.int32), tf.constant(self.code_sizes)
         if tf.reduce_any((codes < 0) | (codes >= sizes)):
-            raise ValueError(f"A code is 0 to {min(self.code_sizes) - 1}. Received: codes with others")
+            found = f"{int(tf.reduce_min(codes))} to {int(tf.reduce_max(codes))}"
+            raise ValueError(f"A code is 0 to {min(self.code_sizes) - 1}. Received: codes={found}")
         return codes
 
     def _drawn(self, primed, known, parts, sampling):
@@ -143,17 +144,18 @@ class CodeModel(LatentModel):
 
     def _fitted(self, primed, known, given, heard, sampling):
         """`given`, with codes for the group that the primer has begun; see `_drawn`."""
-        count, groups = given.shape[0], heard // self.group_size
-        rows = tf.repeat(tf.range(count), CANDIDATES)
-        many = {name: tf.gather(value, rows) for name, value in known.items()}
-        many["position"] = many["position"][:, :heard]
-        drawn = self._write_codes(many, tf.gather(given, rows)[:, : groups + 1], sampling, sampling.seed)
-        music = Sounding(*(tf.gather(x, rows) for x in primed))
-        fit = self._weigh(drawn, music, conditions_in(many))[:, groups * self.group_size :]
-        log_weights = tf.reshape(tf.reduce_sum(fit, 1), (count, CANDIDATES))
-        kept = tf.random.stateless_categorical(log_weights, 1, [sampling.seed, -2], tf.int32)[:, 0]
-        kept = tf.gather(drawn, tf.range(count) * CANDIDATES + kept)[:, groups:]
-        return tf.concat([given[:, :groups], kept, given[:, groups + 1 :]], 1)
+        groups, pieces = heard // self.group_size, []
+        for i in range(given.shape[0]):  # One by one: the candidates of all would not fit into memory.
+            rows = tf.fill([CANDIDATES], i)
+            many = {name: tf.gather(value, rows) for name, value in known.items()}
+            many["position"] = many["position"][:, :heard]
+            seed = tf.random.experimental.stateless_fold_in([sampling.seed, -2], i)
+            drawn = self._write_codes(many, tf.gather(given, rows)[:, : groups + 1], sampling, seed[0] & 0x7FFFFFFF)
+            music = Sounding(*(tf.gather(x, rows) for x in primed))
+            fit = self._weigh(drawn, music, many)[:, groups * self.group_size :]
+            kept = tf.random.stateless_categorical(tf.reduce_sum(fit, 1)[None], 1, seed, tf.int32)[0, 0]
+            pieces.append(drawn[kept, groups:])
+        return tf.concat([given[:, :groups], tf.stack(pieces), given[:, groups + 1 :]], 1)
 
 
 def conditions_in(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

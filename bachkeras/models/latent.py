@@ -14,6 +14,7 @@ from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
 from bachkeras.layers.frame.base import Sounding, known_for, transpose
 from bachkeras.models.base import FrameModel
+from bachkeras.music.score import semitones_to_c
 
 SIGNAL = 64
 """Numbers that the decoder hears of the latent in each frame."""
@@ -203,7 +204,7 @@ class LatentModel(FrameModel):
             tonic: int `(batch,)`.
         """
         tonic = tf.cast(tonic, tf.int32)
-        shift = tf.where(tonic == UNKNOWN["tonic"], 0, (6 - tonic) % 12 - 6)
+        shift = tf.where(tonic == UNKNOWN["tonic"], 0, semitones_to_c(tonic))
         moved = sounding._replace(events=transpose(sounding.events, shift[:, None, None]))
         place = tf.range(tf.shape(mask)[1]) % self.span
         return self._whole(self.frame.features(known_for(moved, tf.where(mask > 0.5, place + 1, 0))))

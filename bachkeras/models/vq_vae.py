@@ -182,18 +182,22 @@ class VQVAE(CodeModel):
         like = keras.saving.serialize_keras_object(self.optimizer)
         prior_optimizer = keras.saving.deserialize_keras_object(like) if prior_optimizer is None else prior_optimizer
         self.prior_optimizer = keras.optimizers.get(prior_optimizer)
+        self.build_optimizers()
 
     def get_compile_config(self):
-        """Both optimizers."""
+        """Both optimizers, and the stage."""
         if not self.compiled:
             return None
         both = {"optimizer": self.optimizer, "prior_optimizer": self.prior_optimizer}
-        return {name: keras.saving.serialize_keras_object(optimizer) for name, optimizer in both.items()}
+        config = {name: keras.saving.serialize_keras_object(optimizer) for name, optimizer in both.items()}
+        return config | {"stage": self.stage}
 
     def compile_from_config(self, config):
-        """Both optimizers, with their variables."""
+        """Both optimizers, with their variables, and the stage."""
+        config = dict(config)
+        stage = config.pop("stage")
         self.compile(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
-        self.build_optimizers()
+        self.stage = stage
 
     def build_optimizers(self):
         """See `FrameModel`."""
@@ -232,7 +236,9 @@ class VQVAE(CodeModel):
         known = self._forget(batch)
         with tf.GradientTape() as tape:
             loss, *_ = self._codec_loss(batch, known, training=True)
-        self._descend(tape, loss, self.optimizer, self._codec_variables())
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self._codec_variables()
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
         reseeded = tf.add_n([tf.convert_to_tensor(quantizer.reseeded) for quantizer in self.quantizers])
         return self._results(loss, batch, *self._codec_figures()) | {"reseeded_codes": reseeded}
 
@@ -241,7 +247,9 @@ class VQVAE(CodeModel):
         codes = self._coded(batch, known["tonic"])[1]
         with tf.GradientTape() as tape:
             loss, _ = self._prior_loss(codes, batch, known, training=True)
-        self._descend(tape, loss, self.prior_optimizer, self.prior.trainable_variables)
+            scaled = self.prior_optimizer.scale_loss(loss)
+        variables = self.prior.trainable_variables
+        self.prior_optimizer.apply(tape.gradient(scaled, variables), variables)
         return self._results(loss, batch, self.prior_nats)
 
     def test_step(self, batch):
@@ -264,7 +272,7 @@ class VQVAE(CodeModel):
         self.dropped_notes.update_state(self.frame.events(batch)[2][:, 1:])
         for figure in self.code_figures:
             figure.update_state(codes, sample_weight=self._counted(batch["mask"]))
-        return tf.add_n([nats / frames, commitment, *_penalties(self)]), codes, nats
+        return tf.add_n([nats / frames, commitment, *_penalties(self.core)]), codes, nats
 
     def _prior_loss(self, codes, batch, known, training=False):
         """The loss of the second stage, per group, and the nats of the codes."""
@@ -283,10 +291,6 @@ class VQVAE(CodeModel):
         tonic = tf.cast(batch["tonic"], tf.int32)
         gone = keras.random.uniform(tf.shape(tonic), seed=self.random) < self.tonic_dropout
         return self.conditions.forget(batch) | {"tonic": tf.where(gone, UNKNOWN["tonic"], tonic)}
-
-    def _descend(self, tape, loss, optimizer, variables):
-        scaled = optimizer.scale_loss(loss)
-        optimizer.apply(tape.gradient(scaled, variables), variables)
 
     def _results(self, loss, batch, *figures):
         self.loss_mean.update_state(loss, sample_weight=tf.reduce_sum(batch["mask"]))
@@ -322,5 +326,5 @@ class VQVAE(CodeModel):
         return tf.reshape(self.signal_dense(tf.cast(flat, self.compute_dtype)), (batch, -1, SIGNAL))
 
 
-def _penalties(model: keras.Model) -> list[tf.Tensor]:
-    return [tf.cast(penalty, tf.float32) for penalty in model.losses]
+def _penalties(part: keras.layers.Layer) -> list[tf.Tensor]:
+    return [tf.cast(penalty, tf.float32) for penalty in part.losses]

@@ -18,6 +18,11 @@ UNKNOWN_TONIC = 12
 MAJOR, MINOR, UNKNOWN_MODE = 0, 1, 2
 
 
+def semitones_to_c(tonic):
+    """How far a tonic 0..11 lies from the nearest C, -6..5 semitones: numbers, arrays or tensors of them."""
+    return (6 - tonic) % 12 - 6
+
+
 @dataclasses.dataclass(frozen=True)
 class Meter:
     """A time signature, in force from `tick` on."""

@@ -16,7 +16,7 @@ from bachkeras.evaluation import codes
 from bachkeras.models.base import FrameModel
 from bachkeras.music import midi, render
 from bachkeras.music.pianoroll import KEYS, LOWEST
-from bachkeras.music.score import UNKNOWN_MODE
+from bachkeras.music.score import UNKNOWN_MODE, semitones_to_c
 from bachkeras.tasks import hearing
 from bachkeras.training import samples
 
@@ -107,7 +107,7 @@ def meanings(model: FrameModel, corpus: Corpus, most: int = MOST) -> list[Meanin
 def _groups_in_c(piece: dict[str, Any], size: int) -> np.ndarray:
     """A piece's groups moved to the tonic C, bool `(groups, size, 88)`, the last one filled up with silence."""
     roll, tonic = np.asarray(piece["pianoroll"], bool), int(piece.get("tonic", UNKNOWN["tonic"]))
-    shift = 0 if tonic == UNKNOWN["tonic"] else (6 - tonic) % 12 - 6
+    shift = 0 if tonic == UNKNOWN["tonic"] else semitones_to_c(tonic)
     padded = np.zeros((-(-len(roll) // size) * size, KEYS), bool)
     frames, keys = np.nonzero(roll)
     inside = (keys + shift >= 0) & (keys + shift < KEYS)

@@ -11,11 +11,9 @@ import keras
 import tensorflow as tf
 
 from bachkeras import _files as files
+from bachkeras.evaluation.report import NOT_CURVES
 from bachkeras.training import checkpoint, interrupt
 from bachkeras.training.checkpoint import Progress
-
-NO_CURVES = ("epoch", "seconds", "stage")
-"""What a row says that Keras does not."""
 
 
 class Keep(keras.callbacks.Callback):
@@ -92,7 +90,7 @@ class Curves(keras.callbacks.Callback):
             for prefix, name in (("", "train"), ("val_", "validation"))
         }
         for row in self.progress.rows:
-            self._write(row["epoch"], {name: value for name, value in row.items() if name not in NO_CURVES})
+            self._write(row["epoch"], {name: value for name, value in row.items() if name not in NOT_CURVES})
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the epoch."""

@@ -126,12 +126,18 @@ def from_dict(sections: dict[str, Any]) -> Config:
         raise ValueError(
             f"A configuration has model, frame, data, training, prior. Received: section {sorted(unknown)[0]!r}"
         )
+    training = _section(Training, sections.get("training", {}), "training")
+    prior = None
+    if "prior" in sections:
+        prior = _section(Training, {"precision": training.precision, **sections["prior"]}, "prior")
+        if prior.precision != training.precision:
+            raise ValueError(f"[prior] has the precision of [training]. Received: precision={prior.precision!r}")
     return Config(
         model=dict(sections.get("model", {})),
         frame=dict(sections.get("frame", {})),
         data=_section(Data, sections.get("data", {}), "data"),
-        training=_section(Training, sections.get("training", {}), "training"),
-        prior=_section(Training, sections["prior"], "prior") if "prior" in sections else None,
+        training=training,
+        prior=prior,
     )
 
 

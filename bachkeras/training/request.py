@@ -59,9 +59,11 @@ class Request:
                 here = dataclasses.replace(
                     here, training=dataclasses.replace(here.training, epochs=there.training.epochs)
                 )
+                if here.prior and there.prior:
+                    here = dataclasses.replace(here, prior=dataclasses.replace(here.prior, epochs=there.prior.epochs))
             if "init" in card:  # Its model and precision are those of the run that it began from.
                 training = dataclasses.replace(here.training, precision=there.training.precision)
-                here = dataclasses.replace(there, data=here.data, training=training)
+                here = dataclasses.replace(there, data=here.data, training=training, prior=here.prior)
             begun |= _flat(there)
             asked |= _flat(self._over(here))
         different = [name for name in begun | asked if begun.get(name) != asked.get(name)]

@@ -208,7 +208,11 @@ def fit(
             shuffle=False,
         )
         if progress.best_epoch < 0:
-            raise RuntimeError("Training diverged in its first epoch: lower [training] learning_rate.")
+            section = "training" if number == 1 else "prior"
+            raise RuntimeError(
+                f"Training diverged in its first epoch: lower [{section}] learning_rate. "
+                f"Received: learning_rate={training.learning_rate}"
+            )
 
 
 def _stages(model: keras.Model, config: Config) -> dict[str, Training]:
@@ -265,7 +269,7 @@ def _like(init: Path, model_name: str, config: Config) -> tuple[Config, list[str
         raise ValueError(f"That run is of the model {content['model']}, not {model_name}. Received: init={str(init)!r}")
     there = from_dict(content["config"])
     training = dataclasses.replace(config.training, precision=there.training.precision)
-    return dataclasses.replace(there, data=config.data, training=training), content["trained_on"]
+    return dataclasses.replace(there, data=config.data, training=training, prior=config.prior), content["trained_on"]
 
 
 @contextlib.contextmanager
@@ -283,11 +287,14 @@ def _breaking_off(out: Path, model_name: str, model: keras.Model, progress: Prog
             kept = "no model is saved yet"
             if progress.rows and (out / "model.keras").exists():
                 kept = f"the best model so far is in {out}"
+                if progress.best_epoch < 0 or progress.stage < len(progress.monitors):
+                    kept += ", its prior not trained yet"
             elif isinstance(error, KeyboardInterrupt):
                 callbacks.save(model, out)
                 kept = f"the first epoch was not over, so the model as it is now is in {out}"
             command = shlex.join(["bachkeras", "train", model_name, "--out", str(out), "--resume"])
-            print(f"Broken off: {kept}. Go on with: {command}")
+            diverged = progress.rows and progress.best_epoch < 0 and len(progress.rows) > progress.begun
+            print(f"Broken off: {kept}." + ("" if diverged else f" Go on with: {command}"))
         raise
 
 

@@ -72,7 +72,9 @@ class ChainedCodes(keras.layers.Layer):
         )
         self.head_bias = self.add_weight(name="head_bias", shape=(books, self.codes), initializer="zeros")
         shape = (books, self.codes, self.size)
-        self.vectors = self.add_weight(name="vectors", shape=shape, initializer="zeros", trainable=False)
+        self.vectors = self.add_weight(
+            name="vectors", shape=shape, initializer="zeros", trainable=False, autocast=False
+        )
         self.vector_kernel = self.add_weight(name="vector_kernel", shape=(books, units, self.size), initializer=small)
         super().build(context_shape)
 
@@ -133,7 +135,8 @@ class ChainedCodes(keras.layers.Layer):
             **unused: what notes have and codes have not: `previous`, `allowed`.
         """
         given = tf.cast(given, tf.int32)
-        noise = gumbel(tf.concat([tf.shape(context)[:-1], [self.codebooks, self.codes]], 0), seed)
+        own = tf.random.experimental.stateless_fold_in(seed, 3)  # The notes of frame t have the seed of group t.
+        noise = gumbel(tf.concat([tf.shape(context)[:-1], [self.codebooks, self.codes]], 0), own)
         free = given == FREE
         codes, log_q, log_given = [], [], []
 
@@ -159,8 +162,9 @@ class ChainedCodes(keras.layers.Layer):
         for k in range(self.codebooks):
             head = tf.nn.gelu(hidden[..., k * self.units : (k + 1) * self.units] + before)
             head = self.drop(head, training=training)
-            kernel = self.head_kernel[k] + tf.matmul(self.vector_kernel[k], self.vectors[k], transpose_b=True)
-            logits = tf.matmul(head, tf.cast(kernel, head.dtype))
+            near = tf.matmul(tf.cast(self.vector_kernel[k], tf.float32), self.vectors[k], transpose_b=True)
+            kernel = tf.cast(self.head_kernel[k], head.dtype) + tf.cast(near, head.dtype)
+            logits = tf.matmul(head, kernel)
             code = choose(k, tf.cast(logits, tf.float32) + tf.cast(self.head_bias[k], tf.float32))
             if k < self.codebooks - 1:
                 before += tf.gather(tf.cast(self.emitted[k], head.dtype), code)
