@@ -46,5 +46,5 @@ def test_unknown_names():
         config.read("lstm-attention", "best")
     with pytest.raises(ValueError, match="Received: config="):
         config.read("lstm-attention", "./none.toml")
-    with pytest.raises(ValueError, match=r"lstm-attention, lstm-vae\. Received: model='transformer'"):
+    with pytest.raises(ValueError, match=r"lstm-attention, lstm-vae, vq-vae\. Received: model='transformer'"):
         config.read("transformer")

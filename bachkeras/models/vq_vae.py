@@ -195,7 +195,7 @@ class VQVAE(CodeModel):
     def compile_from_config(self, config):
         """Both optimizers, with their variables, and the stage."""
         config = dict(config)
-        stage = config.pop("stage")
+        stage = config.pop("stage", CODEC)
         self.compile(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
         self.stage = stage
 
