@@ -29,10 +29,12 @@ class Row:
     Attributes:
         make: builds it.
         steps: training steps after which every trainable variable has moved.
+        slow: whether it is for `-m slow`: other rows go the same ways.
     """
 
     make: Callable[[], keras.Model]
     steps: int = 3
+    slow: bool = False
 
 
 ROWS = {
@@ -99,12 +101,16 @@ ROWS = {
             size=5,
             prior_hidden=8,
             frame=models.ChainedVoices(3, units=8, reach=3, labelled=True, onsets=True, held=3),
-        )
+        ),
+        slow=True,
     ),
 }
 
 
-@pytest.fixture(scope="module", params=ROWS, ids=list(ROWS))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] if row.slow else [], id=name) for name, row in ROWS.items()],
+)
 def row(request) -> Row:
     return ROWS[request.param]
 
