@@ -189,8 +189,10 @@ def fit(
         if number > progress.stage:
             _restore(model, out)
             progress.stage = number
+        over = progress.over(training.epochs, training.patience)
         if len(stages) > 1:
             model.stage = stage
+        if len(stages) > 1 and not over:
             print(f"Stage {number} of {len(stages)}: {stage}, at most {training.epochs} epochs.")
         done = len(progress.rows)
         # Keras warns of shuffling a dataset that it does not shuffle; ours comes shuffled.
@@ -198,7 +200,7 @@ def fit(
             _batches(config, corpora, seed, first_epoch=done),
             validation_data=likelihood.quoted(corpora["validation"]).windows(model.window, shuffle=False).batch(32),
             initial_epoch=done,
-            epochs=done if progress.over(training.epochs, training.patience) else epochs,
+            epochs=done if over else epochs,
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
                 callbacks.Keep(out, progress, training.epochs, training.patience),
