@@ -90,7 +90,8 @@ ROWS = {
             prior_hidden=8,
             prior_layers=1,
             frame=models.ChainedVoices(units=8, reach=3),
-        )
+        ),
+        slow=True,
     ),
     "vq-vae, labelled, onsets": Row(
         lambda: models.VQVAE(

@@ -264,13 +264,13 @@ def test_a_group_that_a_primer_has_begun_is_drawn_to_fit(rolls, whole):
     """As probable as codes are, given the frames: the prior times the likelihood, by enumeration."""
     model = made(codes=4, codebooks=1, group_size=3)
     primer = next(roll for roll in rolls if len(roll) > 9)[: whole + 2]
-    count = 1500
+    count = 300
     found = np.bincount(told(model, count, 4, primer)[:, whole // 3, 0], minlength=4) / count
     batch = next(iter(from_arrays([primer] * 4).windows(None, shuffle=False).batch(4)))
     codes = model.codes(batch).numpy()
     codes[:, -1, 0] = range(4)
     log_p = model.reconstruction_log_prob(batch, codes) + model.code_log_prob(batch, codes)
-    np.testing.assert_allclose(found, tf.nn.softmax(log_p), atol=0.05)
+    np.testing.assert_allclose(found, tf.nn.softmax(log_p), atol=0.08)
     prior = tf.nn.softmax(model.code_log_prob(batch, codes))
     assert np.abs(found - prior).max() > 0.1
 

@@ -196,6 +196,7 @@ def test_a_code_is_what_its_groups_are():
     assert [np.flatnonzero(frame).tolist() for frame in meaning.typical] == [[37], [38]]
 
 
+@pytest.mark.slow
 def test_only_models_with_codes_have_codes(tmp_path, capsys):
     settings = config.from_dict({"model": {"hidden": 4, "layers": 1}, "training": {"epochs": 1}})
     run.train("lstm-vae", settings, tmp_path / "vae")
@@ -204,8 +205,8 @@ def test_only_models_with_codes_have_codes(tmp_path, capsys):
     assert not (tmp_path / "codes").exists()
 
 
-def test_a_prior_of_a_run_is_asked_for(finished, tmp_path):
-    """Going on asks for the run's own epochs; `--init` takes the new configuration's prior."""
+def test_a_prior_of_a_run_is_asked_for(finished):
+    """Going on asks for the run's own epochs."""
     out, *_ = finished
     card = json.loads((out / "config.json").read_text())
     config_file = out.parent / "small.toml"
@@ -214,12 +215,20 @@ def test_a_prior_of_a_run_is_asked_for(finished, tmp_path):
     Request("vq-vae", config=str(config_file)).check(shorter)
     with pytest.raises(ValueError, match=r"\[prior\] epochs=1.*Received: .*\[prior\] epochs=2"):
         Request("vq-vae", config=str(config_file), epochs=2).check(shorter)
+
+
+@pytest.mark.slow
+def test_a_run_is_trained_further(finished, tmp_path):
+    """Its own model, the new configuration's epochs, of the prior too."""
+    out, *_ = finished
+    config_file = out.parent / "small.toml"
     settings = dataclasses.replace(config.read("vq-vae", config_file).lasting(1), model={"hidden": 99})
     run.train("vq-vae", settings, tmp_path / "further", init=out)
     assert [row["stage"] for row in history(tmp_path / "further")] == ["1", "2"]
     assert bachkeras.load(tmp_path / "further").core.hidden == 8
 
 
+@pytest.mark.slow
 def test_a_prior_that_diverges_leaves_the_codec(tmp_path, monkeypatch, capsys):
     settings = config.from_dict(tomllib.loads(CONFIG))
     step = VQVAE._prior_loss
