@@ -18,7 +18,7 @@ from bachkeras.evaluation import codes, likelihood
 from bachkeras.models import VQVAE
 from bachkeras.music import midi
 from bachkeras.tasks import codebook
-from bachkeras.training import checkpoint, config, figures, run
+from bachkeras.training import checkpoint, config, directory, figures, run
 from bachkeras.training.request import Request
 
 CONFIG = """
@@ -211,7 +211,7 @@ def test_a_prior_of_a_run_is_asked_for(finished):
     card = json.loads((out / "config.json").read_text())
     config_file = out.parent / "small.toml"
     Request("vq-vae", config=str(config_file)).check(card)
-    shorter = card | {"config": config.from_dict(card["config"]).lasting(1).to_dict()}
+    shorter = card | {"config": config.from_dict(card["config"]).every_stage(epochs=1).to_dict()}
     Request("vq-vae", config=str(config_file)).check(shorter)
     with pytest.raises(ValueError, match=r"\[prior\] epochs=1.*Received: .*\[prior\] epochs=2"):
         Request("vq-vae", config=str(config_file), epochs=2).check(shorter)
@@ -222,10 +222,21 @@ def test_a_run_is_trained_further(finished, tmp_path):
     """Its own model, the new configuration's epochs, of the prior too."""
     out, *_ = finished
     config_file = out.parent / "small.toml"
-    settings = dataclasses.replace(config.read("vq-vae", config_file).lasting(1), model={"hidden": 99})
+    settings = dataclasses.replace(config.read("vq-vae", config_file).every_stage(epochs=1), model={"hidden": 99})
     run.train("vq-vae", settings, tmp_path / "further", init=out)
     assert [row["stage"] for row in history(tmp_path / "further")] == ["1", "2"]
     assert bachkeras.load(tmp_path / "further").core.hidden == 8
+
+
+def test_a_run_is_trained_further_in_its_precision(finished, monkeypatch):
+    """The prior's too: what config.json says can be read again."""
+    content = json.loads((finished[0] / "config.json").read_text()) | {"trained_on": []}
+    content["config"] = config.from_dict(content["config"]).every_stage(precision="mixed_bfloat16").to_dict()
+    monkeypatch.setattr(directory, "card", lambda path: content)
+    settings, _ = run._like(finished[0], "vq-vae", config.read("vq-vae"))
+    assert config.from_dict(settings.to_dict()).prior.precision == "mixed_bfloat16"
+    card = content | {"init": {}, "config": settings.to_dict()}
+    Request("vq-vae", config="default").check(card)
 
 
 @pytest.mark.slow
@@ -246,8 +257,8 @@ def test_a_prior_is_configured_where_there_is_one(tmp_path):
     assert not (tmp_path / "vae").exists()
     both = config.from_dict({"training": {"epochs": 5}, "prior": {"epochs": 6}})
     assert config.from_dict(both.to_dict()) == both
-    assert [stage.epochs for stage in (both.lasting(2).training, both.lasting(2).prior)] == [2, 2]
-    assert config.from_dict({}).lasting(2).prior is None
+    assert [stage.epochs for stage in (both.every_stage(epochs=2).training, both.every_stage(epochs=2).prior)] == [2, 2]
+    assert config.from_dict({}).every_stage(epochs=2).prior is None
     assert "prior" not in config.from_dict({}).to_dict()
     half = {"training": {"precision": "mixed_bfloat16"}, "prior": {}}
     assert config.from_dict(half).prior.precision == "mixed_bfloat16"

@@ -141,7 +141,7 @@ def _configuration(row: Mapping[str, Any]) -> config.Config:
             raise ValueError(f"set names a setting, such as model.beta. Received: {place!r}")
         sections[section][key] = value
     changed = config.from_dict(sections)
-    return changed.lasting(row["epochs"]) if row["epochs"] else changed
+    return changed.every_stage(epochs=row["epochs"]) if row["epochs"] else changed
 
 
 def _written(configuration: config.Config, out: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from bachkeras.data.pipeline import UNKNOWN
-from bachkeras.layers.frame.base import FREE, Sounding
+from bachkeras.layers.frame.base import FREE, Sounding, between
 from bachkeras.layers.quantizer import VectorQuantizer
 from bachkeras.models.code_prior import CodePrior
 from bachkeras.models.latent import LatentModel
@@ -97,7 +97,7 @@ class CodeModel(LatentModel):
 
     def _coded(self, batch, tonic, training=False):
         """Vectors of codes `(batch, groups, codebooks, size)`, codes, and the losses of all codebooks."""
-        now = Sounding(*(x[:, 1:] for x in self.frame.read(batch)))
+        now = between(self.frame.read(batch), 1, None)
         return self._quantized(now, tf.cast(batch["mask"], tf.float32), tonic, training)
 
     def _decoded(self, latent, batch, known, training=None):
@@ -132,7 +132,7 @@ class CodeModel(LatentModel):
         count, begun = primed.events.shape[0], heard % self.group_size
         given = tf.fill((count, parts, len(self.quantizers)), FREE)
         if heard > begun:
-            whole = Sounding(*(x[:, 1 : heard - begun + 1] for x in primed))
+            whole = between(primed, 1, heard - begun + 1)
             own = self._quantized(whole, tf.ones((count, heard - begun)), known["tonic"])[1]
             given = tf.concat([own, given[:, own.shape[1] :]], 1)
         if begun:

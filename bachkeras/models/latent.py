@@ -12,7 +12,7 @@ import tensorflow as tf
 from bachkeras.data.pipeline import UNKNOWN
 from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
-from bachkeras.layers.frame.base import Sounding, known_for, transpose
+from bachkeras.layers.frame.base import Sounding, between, known_for, transpose
 from bachkeras.models.base import FrameModel
 from bachkeras.music.score import semitones_to_c
 
@@ -139,13 +139,13 @@ class LatentModel(FrameModel):
 
     def _log_p(self, latent, sounding, known, training=None):
         """`_decoded`, of frames as a `Sounding`, the one before them first."""
-        now = Sounding(*(x[:, 1:] for x in sounding))
+        now = between(sounding, 1, None)
         time = tf.shape(now.events)[1]
         remembered = tf.broadcast_to(self._remembered(tf.range(time)), tf.shape(now.events)[:2])
         if training:
             hidden = keras.random.uniform(tf.shape(remembered), seed=self.random) < self.frame_dropout
             remembered = tf.where(hidden, 0, remembered)
-        before = known_for(Sounding(*(x[:, :-1] for x in sounding)), remembered)
+        before = known_for(between(sounding, None, -1), remembered)
         known = {name: tf.cast(known[name], tf.int32) for name in UNKNOWN}
         features = tf.cast(self.frame.features(before), self.compute_dtype)
         signals = self._signals(latent, known, training)[:, :time]

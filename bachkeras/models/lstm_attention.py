@@ -12,7 +12,7 @@ from bachkeras.layers import ending as endings
 from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
 from bachkeras.layers.frame import ChainedVoices, FrameDistribution
-from bachkeras.layers.frame.base import Sounding
+from bachkeras.layers.frame.base import between
 from bachkeras.models.base import FrameModel
 
 
@@ -110,7 +110,7 @@ class LSTMAttention(FrameModel):
         if not self.core.attention_heads:
             raise ValueError("This model has no attention to look at. Received: attention_heads=0")
         self.ensure_built()
-        before = _frames(self.frame.read(batch), None, -1)
+        before = between(self.frame.read(batch), None, -1)
         return self.core.attention.attention_weights(self.core.recurrent(self._inputs(batch, before, training=False)))
 
     def start(self, conditions: Mapping[str, tf.Tensor]) -> dict:
@@ -146,7 +146,7 @@ class LSTMAttention(FrameModel):
     def _contexts(self, batch, known, training):
         """The context of each frame of a batch, the frame before it and the frame."""
         sounding = self.frame.read(batch)
-        before, now = _frames(sounding, None, -1), _frames(sounding, 1, None)
+        before, now = between(sounding, None, -1), between(sounding, 1, None)
         return self.core(self._inputs(known, before, training), training=training), before, now
 
     def _inputs(self, known, before, training):
@@ -154,8 +154,3 @@ class LSTMAttention(FrameModel):
         features = tf.cast(self.frame.features(before), self.compute_dtype)
         features = self.feature_dropout(features, training=training)
         return tf.concat([features, self.conditions(known)], -1)
-
-
-def _frames(sounding: Sounding, start: int | None, stop: int | None) -> Sounding:
-    """Some of the frames of `(batch, time, voices)`."""
-    return Sounding(*(x[:, start:stop] for x in sounding))

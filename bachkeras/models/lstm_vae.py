@@ -10,7 +10,7 @@ import tensorflow as tf
 from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
 from bachkeras.layers.frame import ChainedVoices, FrameDistribution
-from bachkeras.layers.frame.base import Sounding
+from bachkeras.layers.frame.base import between
 from bachkeras.layers.posterior import Posterior
 from bachkeras.models.latent import SIGNAL
 from bachkeras.models.vae import VAE
@@ -127,7 +127,7 @@ class LSTMVAE(VAE):
 
     def _posterior(self, batch, tonic, training):
         """The posteriors of the windows of a batch, `(batch, windows, latent)` each."""
-        now = Sounding(*(x[:, 1:] for x in self.frame.read(batch)))
+        now = between(self.frame.read(batch), 1, None)
         return self._encoded(now, tf.cast(batch["mask"], tf.float32), tonic, training)
 
     def _encoded(self, sounding, mask, tonic, training):

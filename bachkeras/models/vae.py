@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from bachkeras.layers import posterior as gaussian
-from bachkeras.layers.frame.base import Sounding
+from bachkeras.layers.frame.base import between
 from bachkeras.models.latent import LatentModel
 from bachkeras.models.latent_metrics import ActiveUnits
 
@@ -235,7 +235,7 @@ class VAE(LatentModel):
         count, frames = tf.shape(primed.events)[0], primed.events.shape[1] - 1
         z = tf.random.stateless_normal((count, parts, self.latent), [sampling.seed, -1])
         if frames:
-            now = Sounding(*(x[:, 1:] for x in primed))
+            now = between(primed, 1, None)
             own = self._encoded(now, tf.ones((count, frames)), known["tonic"], training=False)[0]
             z = tf.concat([own, z[:, own.shape[1] :]], 1)
         return z

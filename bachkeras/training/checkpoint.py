@@ -53,6 +53,11 @@ class Progress:
         known = [epoch for epoch in epochs if math.isfinite(self.rows[epoch][self.monitor])]
         return min(known, key=lambda epoch: self.rows[epoch][self.monitor], default=-1)
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the stage has had epochs, and no good one."""
+        return len(self.rows) > self.begun and self.best_epoch < 0
+
     def over(self, epochs: int, patience: int) -> bool:
         """Whether the stage ends here: all epochs done, no better one for `patience` epochs (0: never), or diverged."""
         done = len(self.rows) - self.begun

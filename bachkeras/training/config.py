@@ -32,11 +32,11 @@ class Config:
         """The sections as plain values, as `from_dict` takes them."""
         return {name: section for name, section in dataclasses.asdict(self).items() if section is not None}
 
-    def lasting(self, epochs: int) -> Config:
-        """The same, every stage of so many epochs."""
+    def every_stage(self, **changes: Any) -> Config:
+        """The same with other values of `Training` in every stage."""
         stages = {"training": self.training, "prior": self.prior}
         return dataclasses.replace(
-            self, **{name: dataclasses.replace(stage, epochs=epochs) for name, stage in stages.items() if stage}
+            self, **{name: dataclasses.replace(stage, **changes) for name, stage in stages.items() if stage}
         )
 
 

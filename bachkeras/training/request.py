@@ -62,8 +62,8 @@ class Request:
                 if here.prior and there.prior:
                     here = dataclasses.replace(here, prior=dataclasses.replace(here.prior, epochs=there.prior.epochs))
             if "init" in card:  # Its model and precision are those of the run that it began from.
-                training = dataclasses.replace(here.training, precision=there.training.precision)
-                here = dataclasses.replace(there, data=here.data, training=training, prior=here.prior)
+                here = here.every_stage(precision=there.training.precision)
+                here = dataclasses.replace(here, model=there.model, frame=there.frame)
             begun |= _flat(there)
             asked |= _flat(self._over(here))
         different = [name for name in begun | asked if begun.get(name) != asked.get(name)]
@@ -75,7 +75,7 @@ class Request:
 
     def _over(self, base: Config) -> Config:
         data = base.data if self.data is None else dataclasses.replace(base.data, name=self.data)
-        base = base if self.epochs is None else base.lasting(self.epochs)
+        base = base if self.epochs is None else base.every_stage(epochs=self.epochs)
         return dataclasses.replace(base, data=data)
 
 

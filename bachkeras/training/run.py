@@ -270,8 +270,8 @@ def _like(init: Path, model_name: str, config: Config) -> tuple[Config, list[str
     if content["model"] != model_name:
         raise ValueError(f"That run is of the model {content['model']}, not {model_name}. Received: init={str(init)!r}")
     there = from_dict(content["config"])
-    training = dataclasses.replace(config.training, precision=there.training.precision)
-    return dataclasses.replace(there, data=config.data, training=training, prior=config.prior), content["trained_on"]
+    further = config.every_stage(precision=there.training.precision)
+    return dataclasses.replace(further, model=there.model, frame=there.frame), content["trained_on"]
 
 
 @contextlib.contextmanager
@@ -280,7 +280,7 @@ def _breaking_off(out: Path, model_name: str, model: keras.Model, progress: Prog
     try:
         yield
     except BaseException as error:
-        if progress.rows and progress.stage == 1 and progress.best_epoch < 0:
+        if progress.diverged and progress.stage == 1:
             shutil.rmtree(out)
             raise
         with interrupt.held():
@@ -295,8 +295,7 @@ def _breaking_off(out: Path, model_name: str, model: keras.Model, progress: Prog
                 callbacks.save(model, out)
                 kept = f"the first epoch was not over, so the model as it is now is in {out}"
             command = shlex.join(["bachkeras", "train", model_name, "--out", str(out), "--resume"])
-            diverged = progress.rows and progress.best_epoch < 0 and len(progress.rows) > progress.begun
-            print(f"Broken off: {kept}." + ("" if diverged else f" Go on with: {command}"))
+            print(f"Broken off: {kept}." + ("" if progress.diverged else f" Go on with: {command}"))
         raise
 
 

@@ -265,6 +265,11 @@ def transpose(events: tf.Tensor, semitones: tf.Tensor) -> tf.Tensor:
     return tf.where((events < END) & (moved >= 0) & (moved < END), moved, END)
 
 
+def between(sounding: Sounding, start: int | None, stop: int | None) -> Sounding:
+    """Some of the frames of `(batch, time, voices)`, as a slice of them."""
+    return Sounding(*(x[:, start:stop] for x in sounding))
+
+
 def known_for(sounding: Sounding, frames: tf.Tensor) -> Sounding:
     """What is known of frames by one that knows so many, int32 `(...)`, this one the last; of none: no feature."""
     frames = frames[..., None]
@@ -275,6 +280,16 @@ def known_for(sounding: Sounding, frames: tf.Tensor) -> Sounding:
 def multi_hot(events: tf.Tensor) -> tf.Tensor:
     """Events `(..., voices)` as frames, float32 `(..., 88)`; `END` is no key."""
     return tf.reduce_max(tf.one_hot(events, KEYS), axis=-2)
+
+
+def linear(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """`x` times a kernel, in the precision of `x`."""
+    return tf.linalg.matmul(x, tf.cast(kernel, x.dtype))
+
+
+def at(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """`values[..., index]`, one value an element of the leading dimensions."""
+    return tf.gather(values, index, axis=-1, batch_dims=index.shape.rank)
 
 
 def gumbel(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

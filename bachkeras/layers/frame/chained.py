@@ -12,7 +12,9 @@ from bachkeras.layers.frame.base import (
     FREE,
     Draw,
     FrameDistribution,
+    at,
     gumbel,
+    linear,
     multi_hot,
     read_notes,
     temper,
@@ -179,11 +181,11 @@ class ChainedVoices(FrameDistribution):
         log_p = []
 
         def choose(k, logits):
-            log_p.append(_at(tf.nn.log_softmax(logits), events[..., k]))
+            log_p.append(at(tf.nn.log_softmax(logits), events[..., k]))
             return tf.one_hot(events[..., k], EVENTS)
 
         def strike(k, logits):
-            log_p[k] += _at(tf.nn.log_softmax(logits), tf.cast(onsets[..., k], tf.int32))
+            log_p[k] += at(tf.nn.log_softmax(logits), tf.cast(onsets[..., k], tf.int32))
             return onsets[..., k]
 
         if self.onsets and onsets is None:
@@ -211,8 +213,8 @@ class ChainedVoices(FrameDistribution):
                 log_inside = tf.reduce_logsumexp(tf.where(inside, log_p, FORBIDDEN), -1)
             drawn_from = temper(logits, temperature, top_p)
             chosen = tf.where(is_told, told, tf.argmax(drawn_from + noise[..., k, :], -1, tf.int32))
-            log_q.append(tf.where(is_told, 0.0, _at(drawn_from, chosen)))
-            log_given.append((k, tf.where(is_told, _at(log_p, chosen), log_inside)))
+            log_q.append(tf.where(is_told, 0.0, at(drawn_from, chosen)))
+            log_given.append((k, tf.where(is_told, at(log_p, chosen), log_inside)))
             return chosen
 
         def choose(k, logits):
@@ -269,21 +271,21 @@ class ChainedVoices(FrameDistribution):
             training: whether to drop.
         """
         context = self.context_dropout(tf.convert_to_tensor(context), training=training)
-        hidden = _linear(context, self.context_kernel) + tf.cast(self.context_bias, context.dtype)
+        hidden = linear(context, self.context_kernel) + tf.cast(self.context_bias, context.dtype)
         last = tf.fill(tf.shape(context)[:-1], START)
         before = 0.0
         above: list[tf.Tensor] = []
         for k in range(self.voices):
             head = tf.nn.gelu(hidden[..., k * self.units : (k + 1) * self.units] + before)
             head = self.hidden_dropout(head, training=training)
-            logits = tf.cast(_linear(head, self.head_kernel[k]), tf.float32) + tf.cast(self.head_bias[k], tf.float32)
-            motion, spacing = tf.split(tf.cast(_linear(head, self.interval_kernel[k]), tf.float32), 2, axis=-1)
+            logits = tf.cast(linear(head, self.head_kernel[k]), tf.float32) + tf.cast(self.head_bias[k], tf.float32)
+            motion, spacing = tf.split(tf.cast(linear(head, self.interval_kernel[k]), tf.float32), 2, axis=-1)
             if previous is not None:
                 logits += self._around(tf.cast(previous[..., k], tf.int32), motion)
             if k:
                 logits += self._around(last, spacing)
             if k and self.counterpoint:
-                values = tf.cast(_linear(head, self.counterpoint_kernel[k - 1]), tf.float32)
+                values = tf.cast(linear(head, self.counterpoint_kernel[k - 1]), tf.float32)
                 logits += counterpoint.logits(values, above, previous)
             if not self.labelled:
                 logits = tf.where(_allowed(last), logits, FORBIDDEN)
@@ -293,13 +295,13 @@ class ChainedVoices(FrameDistribution):
             if self.onsets:
                 struck = strike(k, self._struck_logits(k, head, last, previous))
             if k < self.voices - 1:
-                before += _linear(tf.cast(event, context.dtype), self.emitted[k])
+                before += linear(tf.cast(event, context.dtype), self.emitted[k])
                 if self.onsets:
                     before += tf.cast(struck, context.dtype)[..., None] * tf.cast(self.struck[k], context.dtype)
 
     def _struck_logits(self, k, head, event, previous):
         """Logits of held and struck, float32 `(..., 2)`; what cannot be is at -1e9."""
-        struck = tf.cast(_linear(head, self.struck_kernel[k])[..., 0], tf.float32)
+        struck = tf.cast(linear(head, self.struck_kernel[k])[..., 0], tf.float32)
         struck += tf.gather(tf.cast(self.struck_bias[k], tf.float32), event)
         held = tf.zeros_like(struck)
         rests = event == END
@@ -332,17 +334,8 @@ def _notes(pianoroll: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(tf.cast(pianoroll, tf.float32) > 0.5, tf.int32), -1)
 
 
-def _linear(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    return tf.linalg.matmul(x, tf.cast(kernel, x.dtype))
-
-
 def _allowed(last: tf.Tensor) -> tf.Tensor:
     """Which events may follow `last`: the keys below it, or `END`. Bool `(..., 89)`."""
     last = last[..., None]
     event = tf.range(EVENTS)
     return ((event < last) & (last != END)) | (event == END)
-
-
-def _at(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """`values[..., index]`, one value an element of the leading dimensions."""
-    return tf.gather(values, index, axis=-1, batch_dims=index.shape.rank)

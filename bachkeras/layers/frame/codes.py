@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from bachkeras.layers.frame.base import FREE, Draw, Sounding, gumbel, temper
+from bachkeras.layers.frame.base import FREE, Draw, Sounding, at, gumbel, linear, temper
 
 
 @keras.saving.register_keras_serializable(package="bachkeras")
@@ -108,7 +108,7 @@ class ChainedCodes(keras.layers.Layer):
         log_p = []
 
         def choose(k, logits):
-            log_p.append(_at(tf.nn.log_softmax(logits), codes[..., k]))
+            log_p.append(at(tf.nn.log_softmax(logits), codes[..., k]))
             return codes[..., k]
 
         self._chain(context, choose, training)
@@ -144,8 +144,8 @@ class ChainedCodes(keras.layers.Layer):
             drawn_from = temper(logits, temperature, top_p)
             drawn = tf.argmax(drawn_from + noise[..., k, :], -1, tf.int32)
             codes.append(tf.where(free[..., k], drawn, given[..., k]))
-            log_q.append(tf.where(free[..., k], _at(drawn_from, codes[-1]), 0.0))
-            log_given.append(tf.where(free[..., k], 0.0, _at(tf.nn.log_softmax(logits), codes[-1])))
+            log_q.append(tf.where(free[..., k], at(drawn_from, codes[-1]), 0.0))
+            log_given.append(tf.where(free[..., k], 0.0, at(tf.nn.log_softmax(logits), codes[-1])))
             return codes[-1]
 
         self._chain(context, choose)
@@ -156,8 +156,7 @@ class ChainedCodes(keras.layers.Layer):
     def _chain(self, context, choose, training=None):
         """Walk the heads: `choose(k, logits)` takes head k's logits, float32 `(..., codes)`, and says its code."""
         context = self.drop(context, training=training)
-        hidden = tf.matmul(context, tf.cast(self.context_kernel, context.dtype))
-        hidden += tf.cast(self.context_bias, context.dtype)
+        hidden = linear(context, self.context_kernel) + tf.cast(self.context_bias, context.dtype)
         before = 0.0
         for k in range(self.codebooks):
             head = tf.nn.gelu(hidden[..., k * self.units : (k + 1) * self.units] + before)
@@ -168,14 +167,9 @@ class ChainedCodes(keras.layers.Layer):
             code = choose(k, tf.cast(logits, tf.float32) + tf.cast(self.head_bias[k], tf.float32))
             if k < self.codebooks - 1:
                 before += tf.gather(tf.cast(self.emitted[k], head.dtype), code)
-                vector = tf.cast(self._vectors(k, code), head.dtype)
-                before += tf.matmul(vector, tf.cast(self.emitted_vectors[k], head.dtype))
+                before += linear(tf.cast(self._vectors(k, code), head.dtype), self.emitted_vectors[k])
 
     def _vectors(self, k, codes):
         """The vectors of codes of codebook k, `(..., size)`; of `FREE` zeros."""
         known = tf.cast(codes >= 0, tf.float32)[..., None]
         return known * tf.gather(tf.convert_to_tensor(self.vectors[k]), tf.maximum(codes, 0))
-
-
-def _at(values, index):
-    return tf.gather(values, index, axis=-1, batch_dims=index.shape.rank)
