@@ -214,12 +214,18 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
 
     train = commands.add_parser("train", help="train a model, score it, write four pieces")
-    train.add_argument("model", metavar="MODEL", help="lstm-attention, lstm-vae, hierarchical-vae or vq-vae")
+    train.add_argument("model", metavar="MODEL", help="lstm-attention, lstm-vae, hierarchical-vae, vq-vae, gan or wgan")
     train.add_argument("--data", metavar="NAME", help="the corpus; else the configuration's")
     train.add_argument("--config", metavar="NAME_OR_FILE", help="a named configuration or a TOML file (default)")
     train.add_argument(
-        "--init", type=Path, metavar="RUN", help="train this run's model further; --config gives data and training"
+        "--init",
+        type=Path,
+        metavar="RUN",
+        help="train this run's model further; --config gives data and training. For a GAN also a run of lstm-attention",
     )
+    text = "of a GAN: lstm, latent, hierarchical, or autoregressive (with --init)"
+    train.add_argument("--generator", metavar="G", help=text)
+    train.add_argument("--discriminator", metavar="D", help="of a GAN: lstm, bilstm, conv or multiscale")
     train.add_argument("--out", type=Path, metavar="RUN", help="the new run directory (runs/MODEL-date-time)")
     train.add_argument("--resume", action="store_true", help="go on with RUN where it broke off, if it is there")
     train.add_argument("--epochs", type=_positive, metavar="N", help="instead of the configuration's")

@@ -5,10 +5,12 @@ from bachkeras.layers.quantizer import VectorQuantizer
 from bachkeras.models.code_prior import CodePrior
 from bachkeras.models.hierarchical_vae import HierarchicalVAE
 from bachkeras.models.lstm_attention import LSTMAttention
+from bachkeras.models.lstm_gan import LSTMGAN
 from bachkeras.models.lstm_vae import LSTMVAE
 from bachkeras.models.vq_vae import VQVAE
 
 __all__ = [
+    "LSTMGAN",
     "LSTMVAE",
     "VQVAE",
     "ChainedVoices",

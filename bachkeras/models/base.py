@@ -81,6 +81,9 @@ class FrameModel(keras.Model):
         window: frames that have a latent of their own; None: a piece is not cut.
         monitors: the stages of its training, by name, in order; each has the figure of an epoch that chooses its best
             one, the lower the better. A model of several has `stage`, the name of the one that `fit` goes on with.
+        optimizers: the sections of a configuration that say how it is optimised, one for each argument of `compile`.
+        judged_by_samples: whether samples choose its best epoch, see `evaluation.listening`, and not the validation
+            split alone.
         more_conditions: by name, what `generate` is told besides `tonic`, `mode`, `timestep` and `position`.
         can_continue: whether `generate` takes a primer.
         can_complete: whether it has `complete`; it needs `select(state, rows) -> state` too, the state of some rows of
@@ -92,6 +95,8 @@ class FrameModel(keras.Model):
     likelihood: str | None = None
     window: int | None = None
     monitors: ClassVar[Mapping[str, str]] = {"model": "val_nats_per_frame"}
+    optimizers: ClassVar[tuple[str, ...]] = ("training",)
+    judged_by_samples = False
     more_conditions: ClassVar[Mapping[str, tf.TensorSpec]] = {}
     can_continue = False
     can_complete = False

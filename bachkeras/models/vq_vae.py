@@ -18,12 +18,13 @@ from bachkeras.models.code_metrics import CodePerplexity, CodesUsed
 from bachkeras.models.code_model import CodeModel
 from bachkeras.models.code_prior import CodePrior
 from bachkeras.models.latent import SIGNAL
+from bachkeras.models.two_optimizers import TwoOptimizers
 
 CODEC, PRIOR = "codec", "prior"
 
 
 @keras.saving.register_keras_serializable(package="bachkeras")
-class VQVAE(CodeModel):
+class VQVAE(TwoOptimizers, CodeModel):
     """A vector-quantised variational autoencoder over groups of frames, with an LSTM prior over the codes.
 
     A group of `group_size` frames, counted from a piece's first, becomes `codebooks` codes, each one of `codes`; each
@@ -68,6 +69,8 @@ class VQVAE(CodeModel):
         stage: which part `fit` trains, "codec" or "prior".
     """
 
+    second_optimizer = "prior_optimizer"
+    optimizers: ClassVar = ("training", "prior")
     monitors: ClassVar = {CODEC: "val_reconstruction_nats", PRIOR: "val_nats_per_frame"}
 
     def __init__(
@@ -175,28 +178,16 @@ class VQVAE(CodeModel):
         if stage == PRIOR:
             self.prior.frame.vectors.assign(tf.stack([tf.convert_to_tensor(q.embeddings) for q in self.quantizers]))
 
-    def compile(self, optimizer="adam", prior_optimizer=None, **kwargs):
-        """Set an optimizer for each stage; the prior's is by default one like the codec's."""
-        self.ensure_built()  # Keras builds what `call` needs, and a training step does not call it.
-        super().compile(optimizer=optimizer, **kwargs)
-        like = keras.saving.serialize_keras_object(self.optimizer)
-        prior_optimizer = keras.saving.deserialize_keras_object(like) if prior_optimizer is None else prior_optimizer
-        self.prior_optimizer = keras.optimizers.get(prior_optimizer)
-        self.build_optimizers()
-
     def get_compile_config(self):
         """Both optimizers, and the stage."""
-        if not self.compiled:
-            return None
-        both = {"optimizer": self.optimizer, "prior_optimizer": self.prior_optimizer}
-        config = {name: keras.saving.serialize_keras_object(optimizer) for name, optimizer in both.items()}
-        return config | {"stage": self.stage}
+        config = super().get_compile_config()
+        return config and config | {"stage": self.stage}
 
     def compile_from_config(self, config):
         """Both optimizers, with their variables, and the stage."""
         config = dict(config)
         stage = config.pop("stage", CODEC)
-        self.compile(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
+        super().compile_from_config(config)
         self.stage = stage
 
     def build_optimizers(self):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+import math
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from bachkeras import _files as files
+from bachkeras.data.pipeline import Corpus
+from bachkeras.evaluation.listening import Listener
 from bachkeras.evaluation.report import NOT_CURVES
-from bachkeras.training import checkpoint, interrupt
-from bachkeras.training.checkpoint import Progress
+from bachkeras.training import checkpoint, interrupt, samples, settings
+from bachkeras.training.checkpoint import COLLAPSED, Progress
+from bachkeras.training.config import Training
 
 
 class Keep(keras.callbacks.Callback):
@@ -24,16 +29,14 @@ class Keep(keras.callbacks.Callback):
     Args:
         out: the run directory.
         progress: the epochs before; it grows.
-        epochs: when the stage ends.
-        patience: it ends earlier after so many epochs without a better one; 0: never.
+        training: the stage's configuration, which says when it ends.
     """
 
-    def __init__(self, out: Path, progress: Progress, epochs: int, patience: int):
+    def __init__(self, out: Path, progress: Progress, training: Training):
         super().__init__()
         self.out = out
         self.progress = progress
-        self.epochs = epochs
-        self.patience = patience
+        self.training = training
 
     def on_train_begin(self, logs=None):
         """Start the clock where it stopped."""
@@ -51,7 +54,7 @@ class Keep(keras.callbacks.Callback):
             checkpoint.write(self.out / checkpoint.NAME, self.model, Progress([*self.progress.rows, row]))
             self.progress.rows.append(row)
             self._publish()
-        if self.progress.over(self.epochs, self.patience):
+        if self.progress.over(self.training):
             self.model.stop_training = True
 
     def _publish(self):
@@ -64,6 +67,48 @@ class Keep(keras.callbacks.Callback):
                 writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
                 writer.writeheader()
                 writer.writerows(rows)
+
+
+class Listen(keras.callbacks.Callback):
+    """Adds to the figures of an epoch those of samples beside the validation pieces; see `Listener`.
+
+    They are quoted samples: temperature 1, nothing filtered, of the lengths of the validation pieces, the same seed at
+    each evaluation.
+
+    Args:
+        listener: for the corpus, with the voices as the model writes them.
+        corpora: by split.
+        progress: the epochs before.
+        training: which epochs are evaluated; the last one is.
+        seed: of the samples.
+    """
+
+    def __init__(
+        self, listener: Listener, corpora: Mapping[str, Corpus], progress: Progress, training: Training, seed: int
+    ):
+        super().__init__()
+        self.listener = listener
+        self.progress = progress
+        self.training = training
+        self.seed = seed
+        self.lengths = [len(piece["pianoroll"]) for piece in corpora["validation"].pieces]
+        self.settings = settings.draw(settings.of_corpus(corpora["train"]), len(self.lengths), seed)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write samples and describe them."""
+        last = epoch + 1 - self.progress.begun >= self.training.epochs
+        if (epoch + 1) % self.training.evaluate_every and not last:
+            return
+        pieces = samples.compose(self.model, self.settings, self.lengths, seed=self.seed)
+        found = self.listener.describe(pieces)
+        before = [row[COLLAPSED] for row in self.progress.rows if COLLAPSED in row]
+        collapsed = 1 + (before[-1] if before else 0) if self.listener.collapsed(found) else 0
+        # What a sample has not is no figure of the epoch: not a number would end the training.
+        logs |= {f"val_{name}": value for name, value in found.items() if math.isfinite(value)}
+        distance = self.listener.distance(found)
+        if math.isfinite(distance):
+            logs["val_distance"] = distance
+        logs[COLLAPSED] = collapsed
 
 
 class Curves(keras.callbacks.Callback):

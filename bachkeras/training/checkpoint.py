@@ -12,9 +12,17 @@ import keras
 import numpy as np
 
 from bachkeras import _files as files
+from bachkeras.training.config import Training
 
 NAME = "checkpoint.npz"
 """The file in the run directory; it is there as long as the run is unfinished."""
+
+
+COLLAPSED = "collapsed"
+"""Column of history.csv: evaluations on end at which the samples had collapsed, see `Listener`."""
+
+COLLAPSES = 2
+"""So many, and training stops."""
 
 
 @dataclasses.dataclass
@@ -22,7 +30,8 @@ class Progress:
     """The epochs of a run so far.
 
     Attributes:
-        rows: those of history.csv, one an epoch; where there are several stages, `stage` says in which it was.
+        rows: those of history.csv, one an epoch; where there are several stages, `stage` says in which it was. Not
+            every epoch need be validated.
         monitors: the figure that chooses the best epoch of each stage, see `FrameModel.monitors`.
         stage: the stage that goes on, from 1.
     """
@@ -50,21 +59,33 @@ class Progress:
     def best_epoch(self) -> int:
         """The stage's epoch with the lowest `monitor`, from 0; -1 where there is none yet."""
         epochs = range(self.begun, len(self.rows))
-        known = [epoch for epoch in epochs if math.isfinite(self.rows[epoch][self.monitor])]
+        known = [epoch for epoch in epochs if math.isfinite(self.rows[epoch].get(self.monitor, math.nan))]
         return min(known, key=lambda epoch: self.rows[epoch][self.monitor], default=-1)
 
     @property
     def diverged(self) -> bool:
-        """Whether the stage has had epochs, and no good one."""
-        return len(self.rows) > self.begun and self.best_epoch < 0
+        """Whether the stage broke off before it had a good epoch."""
+        return len(self.rows) > self.begun and self.best_epoch < 0 and bool(self.trouble)
 
-    def over(self, epochs: int, patience: int) -> bool:
-        """Whether the stage ends here: all epochs done, no better one for `patience` epochs (0: never), or diverged."""
+    @property
+    def trouble(self) -> str:
+        """Why the stage cannot go on, or nothing."""
+        row = self.rows[-1] if len(self.rows) > self.begun else {}
+        wrong = [name for name, value in row.items() if not math.isfinite(value)]
+        if wrong:
+            return f"{', '.join(wrong)} not finite"
+        if row.get(COLLAPSED, 0) >= COLLAPSES:
+            return "the samples are all alike, or have next to no chords, as they were at the last evaluation"
+        return ""
+
+    def over(self, training: Training) -> bool:
+        """Whether the stage ends here, by its configuration or in `trouble`."""
         done = len(self.rows) - self.begun
-        if not done or done >= epochs:
+        if not done or done >= training.epochs:
             return bool(done)
         since = len(self.rows) - 1 - self.best_epoch
-        return bool(patience and since >= patience) or not all(map(math.isfinite, self.rows[-1].values()))
+        late = training.minutes and self.seconds >= 60 * training.minutes
+        return bool(late or (training.patience and since >= training.patience) or self.trouble)
 
 
 def write(path: Path, model: keras.Model, progress: Progress) -> None:

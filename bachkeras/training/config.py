@@ -9,6 +9,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+STAGES = ("training", "prior", "discriminator")
+"""The sections that are a `Training`."""
+
+SCHEDULES = ("cosine", "constant")
+"""How a learning rate goes on after the warm-up."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -20,6 +26,7 @@ class Config:
         data: see `Data`.
         training: see `Training`; of a model that is trained in two stages, the first one.
         prior: the second stage of `vq-vae`; None: like the first one.
+        discriminator: the optimizer of a GAN's discriminator; what it does not say is as in `training`. None: all is.
     """
 
     model: dict[str, Any]
@@ -27,6 +34,7 @@ class Config:
     data: Data
     training: Training
     prior: Training | None = None
+    discriminator: Training | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The sections as plain values, as `from_dict` takes them."""
@@ -34,7 +42,7 @@ class Config:
 
     def every_stage(self, **changes: Any) -> Config:
         """The same with other values of `Training` in every stage."""
-        stages = {"training": self.training, "prior": self.prior}
+        stages = {name: getattr(self, name) for name in STAGES}
         return dataclasses.replace(
             self, **{name: dataclasses.replace(stage, **changes) for name, stage in stages.items() if stage}
         )
@@ -63,15 +71,19 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How it is optimised: AdamW (Loshchilov and Hutter 2019), a warm-up, then a cosine down to zero.
+    """How it is optimised: AdamW (Loshchilov and Hutter 2019), a warm-up, then a `schedule`.
 
     Attributes:
         epochs: passes over the data, at least 1.
         learning_rate: the highest.
         warmup: share of all steps in which it rises.
         weight_decay: AdamW's.
-        clipnorm: largest norm of each variable's gradient.
+        clipnorm: largest norm of each variable's gradient; 0: any.
+        beta_1: AdamW's decay of the gradients' mean.
+        schedule: of the learning rate after the warm-up, "cosine", down to zero, or "constant".
         patience: stop after so many epochs without a better validation; 0: never.
+        minutes: stop after the epoch in which so many are over; 0: never.
+        evaluate_every: epochs from one validation to the next.
         precision: Keras's name of a dtype policy, "float32" or "mixed_bfloat16".
     """
 
@@ -80,7 +92,11 @@ class Training:
     warmup: float = 0.05
     weight_decay: float = 0.01
     clipnorm: float = 1.0
+    beta_1: float = 0.9
+    schedule: str = "cosine"
     patience: int = 0
+    minutes: float = 0.0
+    evaluate_every: int = 1
     precision: str = "float32"
 
 
@@ -116,7 +132,7 @@ def from_dict(sections: dict[str, Any]) -> Config:
     """A configuration from its sections.
 
     Raises:
-        ValueError: if a section or a key of `data`, `training` or `prior` is unknown.
+        ValueError: if a section or a key of `data` or of one of the `STAGES` is unknown.
     """
     for name, section in sections.items():
         if not isinstance(section, dict):
@@ -124,20 +140,27 @@ def from_dict(sections: dict[str, Any]) -> Config:
     unknown = set(sections) - {field.name for field in dataclasses.fields(Config)}
     if unknown:
         raise ValueError(
-            f"A configuration has model, frame, data, training, prior. Received: section {sorted(unknown)[0]!r}"
+            f"A configuration has model, frame, data, {', '.join(STAGES)}. Received: section {sorted(unknown)[0]!r}"
         )
     training = _section(Training, sections.get("training", {}), "training")
-    prior = None
-    if "prior" in sections:
-        prior = _section(Training, {"precision": training.precision, **sections["prior"]}, "prior")
-        if prior.precision != training.precision:
-            raise ValueError(f"[prior] has the precision of [training]. Received: precision={prior.precision!r}")
+    others = {
+        # Another model or the same steps: an optimizer of its own, or the first one's but for what it says.
+        "prior": {"precision": training.precision},
+        "discriminator": dataclasses.asdict(training),
+    }
+    for name in others.keys() & sections.keys():
+        others[name] = _section(Training, others[name] | sections[name], name)
+        if others[name].precision != training.precision:
+            raise ValueError(
+                f"[{name}] has the precision of [training]. Received: precision={others[name].precision!r}"
+            )
+    others = {name: stage for name, stage in others.items() if name in sections}
     return Config(
         model=dict(sections.get("model", {})),
         frame=dict(sections.get("frame", {})),
         data=_section(Data, sections.get("data", {}), "data"),
         training=training,
-        prior=prior,
+        **others,
     )
 
 
@@ -150,8 +173,14 @@ def _section(cls, values: dict[str, Any], name: str):
             value, int if known[key] is int else (int, float) if known[key] is float else known[key]
         ):
             raise ValueError(f"[{name}] {key} is a {known[key].__name__}. Received: {key}={value!r}")
-        if (value < 0 or (value < 1 and key in ("epochs", "batch_size"))) if known[key] is not str else not value:
+        if (
+            (value < 0 or (value < 1 and key in ("epochs", "batch_size", "evaluate_every")))
+            if known[key] is not str
+            else not value
+        ):
             raise ValueError(f"[{name}] {key} is too small or empty. Received: {key}={value!r}")
+        if key == "schedule" and value not in SCHEDULES:
+            raise ValueError(f"[{name}] schedule is {' or '.join(SCHEDULES)}. Received: schedule={value!r}")
     return cls(**values)
 
 

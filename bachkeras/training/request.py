@@ -10,6 +10,9 @@ from typing import Any
 from bachkeras.training import config
 from bachkeras.training.config import Config
 
+GANS = ("gan", "wgan")
+"""The models that have a generator and a discriminator."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -22,6 +25,8 @@ class Request:
         epochs: instead of the configuration's.
         seed: see `run.train`.
         init: see `run.train`.
+        generator: of a GAN, instead of the configuration's.
+        discriminator: likewise.
     """
 
     model: str
@@ -30,6 +35,8 @@ class Request:
     epochs: int | None = None
     seed: int | None = None
     init: Path | None = None
+    generator: str | None = None
+    discriminator: str | None = None
 
     def configuration(self) -> Config:
         """What a new run trains."""
@@ -56,11 +63,11 @@ class Request:
             if self.data is None:
                 here = dataclasses.replace(here, data=dataclasses.replace(here.data, name=there.data.name))
             if self.epochs is None:
-                here = dataclasses.replace(
-                    here, training=dataclasses.replace(here.training, epochs=there.training.epochs)
-                )
-                if here.prior and there.prior:
-                    here = dataclasses.replace(here, prior=dataclasses.replace(here.prior, epochs=there.prior.epochs))
+                for name in config.STAGES:
+                    stage, before = getattr(here, name), getattr(there, name)
+                    if stage and before:
+                        stage = dataclasses.replace(stage, epochs=before.epochs)
+                        here = dataclasses.replace(here, **{name: stage})
             if "init" in card:  # Its model and precision are those of the run that it began from.
                 here = here.every_stage(precision=there.training.precision)
                 here = dataclasses.replace(here, model=there.model, frame=there.frame)
@@ -76,7 +83,10 @@ class Request:
     def _over(self, base: Config) -> Config:
         data = base.data if self.data is None else dataclasses.replace(base.data, name=self.data)
         base = base if self.epochs is None else base.every_stage(epochs=self.epochs)
-        return dataclasses.replace(base, data=data)
+        parts = {name: getattr(self, name) for name in ("generator", "discriminator") if getattr(self, name)}
+        if parts and self.model not in GANS:
+            raise ValueError(f"{' and '.join(GANS)} have these parts. Received: {_listed([*parts], parts)}")
+        return dataclasses.replace(base, data=data, model=base.model | parts)
 
 
 def _flat(sections: Config) -> dict[str, Any]:

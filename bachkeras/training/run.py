@@ -20,18 +20,25 @@ from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import likelihood, tables
 from bachkeras.evaluation.comparison import Comparison
+from bachkeras.evaluation.listening import Listener
+from bachkeras.models.lstm_gan import AUTOREGRESSIVE
 from bachkeras.music import saving
 from bachkeras.training import callbacks, checkpoint, directory, figures, interrupt, samples
 from bachkeras.training.checkpoint import Progress
-from bachkeras.training.config import Config, Training, from_dict
+from bachkeras.training.config import STAGES, Config, Training, from_dict
 
 MODELS = {
     "lstm-attention": models.LSTMAttention,
     "lstm-vae": models.LSTMVAE,
     "hierarchical-vae": models.HierarchicalVAE,
     "vq-vae": models.VQVAE,
+    "gan": models.LSTMGAN,
+    "wgan": models.LSTMGAN,
 }
 """The models by their names on the command line."""
+
+OBJECTIVES = {"gan": "minimax", "wgan": "wasserstein"}
+"""What those of an `LSTMGAN` stand for."""
 
 FRAMES = {"ChainedVoices": models.ChainedVoices, "IndependentNotes": models.IndependentNotes}
 """The frame distributions by their `class` in a configuration."""
@@ -57,7 +64,7 @@ def train(
         out: the run directory; it must not exist.
         seed: of the weights, the order of the data, dropout and the samples.
         init: a run whose model is trained further: its architecture, weights and precision, a new optimizer. Then
-            `config` says on what and how.
+            `config` says on what and how. For a GAN also a run of lstm-attention: that is its generator then.
         manual_dir: see `catalog.build`.
 
     Raises:
@@ -77,6 +84,8 @@ def train(
             model = make_model(model_name, config, corpora.values())
     else:
         model = directory.load(init)
+        if not isinstance(model, MODELS[model_name]):
+            model = make_model(model_name, config, corpora.values(), generator=model)
         if model.frame.labelled and model.frame.voices != min(corpus.voices for corpus in corpora.values()):
             raise ValueError(
                 f"That run's model reads {model.frame.voices} labelled voices, and the corpus has not as many. "
@@ -90,8 +99,8 @@ def train(
     dropped = likelihood.dropped_notes(model, corpora["train"].pieces)
     if dropped:
         print(f"{dropped} notes of the training split do not fit {model.frame.voices} voices and are left out.")
-    steps = int(_batches(config, corpora, seed).cardinality())
-    model.compile(*(_optimizer(training, steps * training.epochs) for training in _stages(model, config).values()))
+    batches = int(_batches(config, corpora, seed).cardinality())
+    model.compile(*_optimizers(model, config, batches))
     model.build_optimizers()
     content = directory.describe(model_name, config, corpora["train"], seed)
     if init is not None:
@@ -154,8 +163,30 @@ def _go_on(out: Path, model: keras.Model, progress: Progress, corpora: dict[str,
         (out / checkpoint.NAME).unlink()
 
 
-def make_model(name: str, config: Config, corpora: Collection[Corpus]) -> keras.Model:
-    """The model of a configuration, with as many voices as the data have."""
+def make_model(
+    name: str, config: Config, corpora: Collection[Corpus], generator: keras.Model | None = None
+) -> keras.Model:
+    """The model of a configuration, with as many voices as the data have; of a GAN `generator`, if it has one already.
+
+    Raises:
+        ValueError: if the configuration does not fit the model or the data.
+    """
+    arguments = dict(config.model)
+    if name in OBJECTIVES and arguments.setdefault("objective", OBJECTIVES[name]) != OBJECTIVES[name]:
+        raise ValueError(
+            f"The objective of {name} is {OBJECTIVES[name]}. Received: objective={arguments['objective']!r}"
+        )
+    parts = {"frame": _frame(config, corpora)} if generator is None else {"generator": generator}
+    try:
+        model = MODELS[name](**{**arguments, **parts})
+        model.build()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The configuration does not fit {name}: {error}") from error
+    return model
+
+
+def _frame(config: Config, corpora: Collection[Corpus]) -> keras.layers.Layer:
+    """The frame distribution of a configuration."""
     arguments = dict(config.frame)
     kind = arguments.pop("class", "ChainedVoices")
     if kind not in FRAMES:
@@ -166,12 +197,7 @@ def make_model(name: str, config: Config, corpora: Collection[Corpus]) -> keras.
         arguments.setdefault("voices", voices)
         if labelled and (not voices or arguments["voices"] != voices):
             raise ValueError(f"The corpus has {voices or 'no'} labelled voices. Received: {arguments}")
-    try:
-        model = MODELS[name](**config.model, frame=FRAMES[kind](**arguments))
-        model.build()
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"The configuration does not fit {name}: {error}") from error
-    return model
+    return FRAMES[kind](**arguments)
 
 
 def fit(
@@ -183,13 +209,18 @@ def fit(
     """
     stages = _stages(model, config)
     epochs = sum(training.epochs for training in stages.values())
+    listening = []
+    if model.judged_by_samples:
+        listener = Listener(corpora["train"], corpora["validation"], model.frame.labelled)
+        listening = [callbacks.Listen(listener, corpora, progress, config.training, seed)]
+    window = config.data.window or None if model.judged_by_samples else model.window
     for number, (stage, training) in enumerate(stages.items(), 1):
         if number < progress.stage:
             continue
         if number > progress.stage:
             _restore(model, out)
             progress.stage = number
-        over = progress.over(training.epochs, training.patience)
+        over = progress.over(training)
         if len(stages) > 1:
             model.stage = stage
         if len(stages) > 1 and not over:
@@ -198,30 +229,45 @@ def fit(
         # Keras warns of shuffling a dataset that it does not shuffle; ours comes shuffled.
         model.fit(
             _batches(config, corpora, seed, first_epoch=done),
-            validation_data=likelihood.quoted(corpora["validation"]).windows(model.window, shuffle=False).batch(32),
+            validation_data=likelihood.quoted(corpora["validation"]).windows(window, shuffle=False).batch(32),
+            validation_freq=training.evaluate_every,
             initial_epoch=done,
             epochs=done if over else epochs,
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
-                callbacks.Keep(out, progress, training.epochs, training.patience),
+                *listening,
+                callbacks.Keep(out, progress, training),
                 callbacks.Curves(out / "logs", progress),
             ],
             verbose="auto" if sys.stdout.isatty() else 2,
             shuffle=False,
         )
-        if progress.best_epoch < 0:
-            section = "training" if number == 1 else "prior"
+        section = model.optimizers[number - 1]
+        if progress.diverged:
             raise RuntimeError(
                 f"Training diverged in its first epoch: lower [{section}] learning_rate. "
                 f"Received: learning_rate={training.learning_rate}"
             )
+        if progress.best_epoch < 0:
+            raise RuntimeError(
+                f"No epoch was evaluated, so there is no best one: lower [{section}] evaluate_every. "
+                f"Received: evaluate_every={training.evaluate_every}, minutes={training.minutes}"
+            )
+        if progress.trouble:
+            print(f"Epoch {len(progress.rows)}: {progress.trouble}. Training stops; the best epoch is kept.")
 
 
 def _stages(model: keras.Model, config: Config) -> dict[str, Training]:
     """How each stage of a model's training is optimised, by its name."""
-    if config.prior and len(model.monitors) < 2:
-        raise ValueError("This model has no prior of its own to train: leave [prior] out. Received: section 'prior'")
-    return dict(zip(model.monitors, (config.training, config.prior or config.training), strict=False))
+    return dict(zip(model.monitors, _trainings(model, config).values(), strict=False))
+
+
+def _trainings(model: keras.Model, config: Config) -> dict[str, Training]:
+    """The sections of a model's optimizers; one that a configuration has not is like the first."""
+    for name in set(STAGES) - set(model.optimizers):
+        if getattr(config, name):
+            raise ValueError(f"This model has no {name} of its own to train: leave [{name}] out. Received: [{name}]")
+    return {name: getattr(config, name) or config.training for name in model.optimizers}
 
 
 def _restore(model: keras.Model, out: Path) -> None:
@@ -231,15 +277,35 @@ def _restore(model: keras.Model, out: Path) -> None:
         variable.assign(value)
 
 
+def _optimizers(model: keras.Model, config: Config, batches: int) -> list[keras.optimizers.Optimizer]:
+    """The optimizers of a model.
+
+    Args:
+        model: it says which, and how many steps each makes in a batch.
+        config: how they are.
+        batches: of an epoch.
+    """
+    steps = {"discriminator": getattr(model, "critic_steps", 1)}
+    return [
+        _optimizer(training, batches * training.epochs * steps.get(name, 1))
+        for name, training in _trainings(model, config).items()
+    ]
+
+
 def _optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
     warmup = int(steps * training.warmup)
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(steps - warmup, 1), warmup_target=training.learning_rate, warmup_steps=max(warmup, 1)
+        0.0,
+        max(steps - warmup, 1),
+        alpha=1.0 if training.schedule == "constant" else 0.0,
+        warmup_target=training.learning_rate,
+        warmup_steps=max(warmup, 1),
     )
     return keras.optimizers.AdamW(
         schedule,
         weight_decay=training.weight_decay,
-        clipnorm=training.clipnorm,
+        beta_1=training.beta_1,
+        clipnorm=training.clipnorm or None,
     )
 
 
@@ -264,14 +330,21 @@ def _like(init: Path, model_name: str, config: Config) -> tuple[Config, list[str
     """A configuration with another run's model, and the corpora that its weights have seen.
 
     Raises:
-        ValueError: if there is no such run, or it is one of another model.
+        ValueError: if there is no such run, or it is one of a model that cannot go on as this one.
     """
     content = directory.card(init)
-    if content["model"] != model_name:
-        raise ValueError(f"That run is of the model {content['model']}, not {model_name}. Received: init={str(init)!r}")
     there = from_dict(content["config"])
-    further = config.every_stage(precision=there.training.precision)
-    return dataclasses.replace(further, model=there.model, frame=there.frame), content["trained_on"]
+    if content["model"] == model_name:
+        further = config.every_stage(precision=there.training.precision)
+        return dataclasses.replace(further, model=there.model, frame=there.frame), content["trained_on"]
+    if model_name not in OBJECTIVES or content["model"] != "lstm-attention":
+        raise ValueError(f"That run is of the model {content['model']}, not {model_name}. Received: init={str(init)!r}")
+    if config.model.get("generator", AUTOREGRESSIVE) != AUTOREGRESSIVE:
+        raise ValueError(
+            f"A run of lstm-attention is an autoregressive generator. Received: generator={config.model['generator']!r}"
+        )
+    arguments = {**config.model, "generator": AUTOREGRESSIVE}
+    return dataclasses.replace(config, model=arguments, frame=there.frame), content["trained_on"]
 
 
 @contextlib.contextmanager

@@ -225,6 +225,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         context: tf.Tensor,
         *,
         previous: tf.Tensor | None = None,
+        given: tf.Tensor | None = None,
         temperature: tf.Tensor | float = 1.0,
         seed: tf.Tensor,
     ) -> tf.Tensor:
@@ -232,6 +233,14 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
 
         Straight-through Gumbel-softmax (Jang, Gu and Poole 2017, section 2.2): forward the drawn 0 or 1, backward the
         gradient of the softmax at `temperature`.
+
+        Args:
+            context: `(..., C)`.
+            previous: see `log_prob`.
+            given: int32 `(..., voices)`, the events of a frame that was drawn from `context` already; None: draw it.
+                Then the noise is drawn from what it may have been.
+            temperature: of the gradient; above 0.
+            seed: see `sample`.
         """
 
 
@@ -297,6 +306,24 @@ def gumbel(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     tiny = 1e-20
     uniform = tf.random.stateless_uniform(shape, seed, minval=tiny, maxval=1.0)
     return -tf.math.log(-tf.math.log(uniform) + tiny)
+
+
+def gumbel_before(logits: tf.Tensor, chosen: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Gumbel noise of a draw that is known: with it `chosen` has the largest of `logits + noise`.
+
+    The largest sum is a Gumbel variable around the logits' log-sum-exp, the others are Gumbel variables cut off there
+    (Maddison, Tarlow and Minka 2014, section 3; so used by Paulus, Maddison and Krause 2021).
+
+    Args:
+        logits: float32 `(..., classes)`.
+        chosen: int32 `(...)`.
+        noise: standard Gumbel noise, `(..., classes)`.
+    """
+    largest = (tf.reduce_logsumexp(logits, -1) + at(noise, chosen))[..., None]
+    # -log(exp(-largest) + exp(-(logits + noise)))
+    others = largest - tf.nn.softplus(largest - logits - noise)
+    is_chosen = tf.range(logits.shape[-1]) == chosen[..., None]
+    return tf.where(is_chosen, largest, others) - logits
 
 
 def temper(logits: tf.Tensor, temperature: tf.Tensor | float, top_p: tf.Tensor | float) -> tf.Tensor:

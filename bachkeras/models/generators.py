@@ -1,0 +1,174 @@
+"""Generators of the GANs: from noise, or from a language model's own past, to frames that gradients pass through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from bachkeras.data.pipeline import UNKNOWN
+from bachkeras.generation import loop
+from bachkeras.layers.conditions import Conditions
+from bachkeras.layers.core import RecurrentCore
+from bachkeras.layers.frame import FrameDistribution
+from bachkeras.layers.frame.base import END, FREE, Sounding, between, known_for
+from bachkeras.models.lstm_attention import LSTMAttention
+
+
+@keras.saving.register_keras_serializable(package="bachkeras")
+class NoiseGenerator(keras.layers.Layer):
+    """LSTMs from noise to a context for each frame; the frame distribution draws the frame from it.
+
+    It does not hear what was drawn: what frames have to do with each other comes from the noise alone.
+
+    Args:
+        span: frames that share a vector of noise.
+        conductor: whether an LSTM over the vectors goes before the one over frames.
+        hidden: width of the LSTMs.
+        layers: LSTMs over frames.
+        noise: numbers of a vector.
+        frame: the frame distribution.
+    """
+
+    can_continue = can_complete = False
+    likelihood = ending = None
+
+    def __init__(
+        self,
+        span: int,
+        conductor: bool,
+        hidden: int,
+        layers: int,
+        noise: int,
+        frame: FrameDistribution,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.span = span
+        self.noise = noise
+        self.frame = frame
+        self.conditions = Conditions(0.0, dtype=self.dtype_policy, name="conditions")
+        self.conductor = None
+        if conductor:
+            self.conductor = RecurrentCore(hidden, 1, 0, dtype=self.dtype_policy, name="conductor")
+        self.core = RecurrentCore(hidden, layers, 0, dtype=self.dtype_policy, name="core")
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {
+            **super().get_config(),
+            "span": self.span,
+            "conductor": self.conductor is not None,
+            "hidden": self.core.hidden,
+            "layers": self.core.layers,
+            "noise": self.noise,
+            "frame": keras.saving.serialize_keras_object(self.frame),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """The generator of a config, its frame distribution included."""
+        return cls(**{**config, "frame": keras.saving.deserialize_keras_object(config["frame"])})
+
+    def build(self, input_shape=None):
+        """Create every weight; they depend on no input's shape."""
+        size = self.noise
+        if self.conductor:
+            self.conductor.build((None, None, size))
+            size = self.core.hidden
+        self.core.build((None, None, size + (self.span if self.span > 1 else 0) + self.conditions.size))
+        if not self.frame.built:
+            self.frame.build((None, None, self.core.hidden))
+        self.built = True
+
+    def call(self, noise: tf.Tensor, known: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The context of each frame, `(batch, time, hidden)`.
+
+        Args:
+            noise: float32 `(batch, ceil(time / span), noise)`.
+            known: the conditions; `position` `(batch, time)` says how many frames.
+        """
+        time = tf.shape(known["position"])[1]
+        vectors = tf.cast(noise, self.compute_dtype)
+        if self.conductor:
+            vectors = self.conductor(vectors)
+        inputs = [tf.repeat(vectors, self.span, 1)[:, :time], self.conditions(known)]
+        if self.span > 1:
+            place = tf.one_hot(tf.range(time) % self.span, self.span, dtype=self.compute_dtype)
+            inputs.append(tf.tile(place[None], [tf.shape(noise)[0], 1, 1]))
+        return self.core(tf.concat(inputs, -1))
+
+    def draw_noise(self, count: tf.Tensor | int, frames: int, seed: tf.Tensor) -> tf.Tensor:
+        """Standard normal noise for so many pieces of so many frames, float32 `(count, parts, noise)`."""
+        return tf.random.stateless_normal((count, -(-frames // self.span), self.noise), seed)
+
+    def frames(self, noise: tf.Tensor, known: Mapping[str, tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
+        """Frames drawn from the contexts, float32 `(batch, time, 88)`, 0 or 1."""
+        return self.frame.pianoroll(self.frame.sample(self(noise, known), seed=seed).events)
+
+    def relaxed(self, noise, known, *, temperature, seed) -> tf.Tensor:
+        """Frames that gradients pass through, float32 `(batch, time, 88)`; see `FrameDistribution.relaxed`."""
+        return self.frame.relaxed(self(noise, known), temperature=temperature, seed=seed)
+
+    def start(self, conditions: Mapping[str, tf.Tensor]) -> dict:
+        """The state before the first frame: what the noise says of each."""
+        known = {name: conditions[name] for name in UNKNOWN}
+        return {"contexts": self(conditions["noise"], known), "time": tf.zeros((), tf.int32)}
+
+    def step(self, state: dict, features: tf.Tensor) -> tuple[tf.Tensor, dict]:
+        """The next frame's context and state; the last frame is not heard."""
+        return state["contexts"][:, state["time"]], {**state, "time": state["time"] + 1}
+
+    def seen(self, state: dict, last: Sounding) -> Sounding:
+        """Nothing, see `FrameModel.seen`."""
+        return known_for(last, tf.zeros(tf.shape(last.events)[:-1], tf.int32))
+
+
+@keras.saving.register_keras_serializable(package="bachkeras")
+class AutoregressiveGenerator(LSTMAttention):
+    """An `LSTMAttention` as a generator: it hears its own frames. All chance is in the draws: it takes no noise.
+
+    What it has drawn is fed back as it is: no gradient passes from a frame through those written after it. So frames
+    are drawn one by one first, and then all heard again at once, with the noise that may have led to these draws
+    (`FrameDistribution.relaxed`, `given`). That is the same gradient, and takes less time.
+    """
+
+    span = 1
+    noise = 0
+
+    def draw_noise(self, count: tf.Tensor | int, frames: int, seed: tf.Tensor) -> tf.Tensor:
+        """None: float32 `(count, frames, 0)`."""
+        return tf.zeros((count, frames, 0))
+
+    def frames(self, noise: tf.Tensor, known: Mapping[str, tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
+        """See `NoiseGenerator.frames`."""
+        return self.frame.pianoroll(self._written(known, seed).events[:, 1:])
+
+    def relaxed(self, noise, known, *, temperature, seed) -> tf.Tensor:
+        """See `NoiseGenerator.relaxed`.
+
+        Other frames are written before these, 0 to as many: a window of a real piece may begin anywhere too.
+        """
+        time = tf.shape(known["position"])[1]
+        early = tf.random.stateless_uniform((), seed, maxval=time + 1, dtype=tf.int32)
+        known = dict(known)
+        known["position"] = tf.pad(known["position"], [[0, 0], [early, 0]], constant_values=UNKNOWN["position"])
+        sounding = self._written(known, seed)
+        before, now = between(sounding, None, -1), between(sounding, 1, None)
+        context = self.core(self._inputs(known, before, training=False))[:, early:]
+        previous, events = before.events[:, early:], now.events[:, early:]
+        seed = tf.random.experimental.stateless_fold_in(seed, 1)
+        return self.frame.relaxed(context, previous=previous, given=events, temperature=temperature, seed=seed)
+
+    def _written(self, known, seed) -> Sounding:
+        """Frames drawn one by one for the conditions `known`, silence before them first."""
+        known = {name: tf.cast(known[name], tf.int32) for name in UNKNOWN}
+        count, time = tf.unstack(tf.shape(known["position"]))
+        free = tf.fill([count, time, self.frame.voices], FREE)
+        everything = tf.fill([self.frame.voices, END + 1], True)
+        primer = free[:, :0], tf.cast(free[:, :0], tf.bool)
+        number = tf.abs(seed[0] ^ seed[1])  # The loop takes one number, and its own count of frames.
+        drawn = loop.write(self, known, primer, free, everything, tf.constant(False), 1.0, 1.0, number)[:2]
+        silence = self.frame.silence(count)
+        return self.frame.trace(*(tf.concat([x[:, None], y], 1) for x, y in zip(silence[:2], drawn, strict=True)))
