@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bachkeras.data.pipeline import Corpus
-from bachkeras.evaluation import endings, likelihood, novelty, parts, rows, style
+from bachkeras.evaluation import classifier, endings, likelihood, novelty, parts, rows, style
 from bachkeras.evaluation.bach_or_mock import Grader
 from bachkeras.evaluation.judge import Judge, nats_per_frame
 from bachkeras.evaluation.ngrams import FrameCounts
@@ -133,6 +133,7 @@ class Comparison:
             "no samples",
         )
         row.add({"bach_or_mock": self.grader.median(heard)}, "no sample has a note")
+        row.add({"c2st_accuracy": classifier.accuracy(heard, self.train)}, "there are not two samples")
         self._add_judgement(row, pieces)
 
     def _add_judgement(self, row: Row, pieces: Sequence[Mapping[str, Any]]) -> None:

@@ -53,6 +53,7 @@ SAMPLES = (
     "longest_copy_beats_median",
     "longest_copy_beats_p95",
     "bach_or_mock",
+    "c2st_accuracy",
     "style",
     "distances",
     "floors",
