@@ -175,7 +175,7 @@ def test_where_nothing_is_given_it_only_goes_on(model):
     for ends in (False, True):
         music = complete(model, free, False, ends=ends, particles=1, seed=4)
         log_p = log_probs(model, music["events"], music["onsets"], ends)
-        np.testing.assert_allclose(music["log_given"], log_p["ending"], rtol=1e-5)
+        np.testing.assert_allclose(music["log_given"], log_p["ending"], rtol=1e-4)
     first = complete(model, np.full((3000, 1, 2), FREE), False, particles=1, seed=4)
     written = model.generate(3000, 1, conditions=TOLD | {"position": [0]}, seed=5)
     for name in ("events", "onsets"):

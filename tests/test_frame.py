@@ -673,6 +673,38 @@ def test_relaxed_draws_what_sample_draws():
     np.testing.assert_allclose(frame.relaxed(context, seed=SEED), sampled, atol=1e-6)
 
 
+@pytest.mark.parametrize("make", FRAMES.values(), ids=FRAMES)
+def test_relaxed_gives_back_the_frame_that_was_drawn(make):
+    """A set of notes is given by its events; labelled voices in unison are one key."""
+    frame = made(make())
+    context = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
+    events = frame.sample(context, seed=SEED).events
+    roll = frame.relaxed(context, given=events, seed=tf.constant([8, 9]))
+    np.testing.assert_allclose(roll, frame.pianoroll(events), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: ChainedVoices(2, units=5, reach=3), IndependentNotes], ids=["chained", "keys"]
+)
+def test_the_gradient_through_a_known_draw_is_on_average_that_of_a_new_one(make):
+    """Frames drawn first and the noise after: the same distribution as noise drawn first."""
+    frame = made(make())
+    context = tf.Variable(np.random.default_rng(0).normal(size=(1, 6)).astype(np.float32))
+
+    def gradient(given, seed):
+        with tf.GradientTape() as tape:
+            many = tf.repeat(context, 20000, 0)
+            known = frame.sample(many, seed=tf.constant([1, seed])).events if given else None
+            roll = frame.relaxed(many, given=known, temperature=0.7, seed=tf.constant([2, seed]))
+            loss = tf.reduce_mean(tf.reduce_sum(roll * tf.sin(tf.range(88.0)), -1))
+        return tape.gradient(loss, context)[0].numpy()
+
+    new, known = ([gradient(given, seed) for seed in range(4)] for given in (False, True))
+    spread = np.std(new, 0).max() + np.std(known, 0).max()
+    np.testing.assert_allclose(np.mean(new, 0), np.mean(known, 0), atol=2 * spread)
+    assert spread < 0.3 * np.abs(np.mean(new, 0)).max()
+
+
 def test_what_cannot_be_read_is_refused(rolls):
     with pytest.raises(ValueError, match="read from `voices`"):
         ChainedVoices(labelled=True).events({"pianoroll": rolls[0]})

@@ -1,0 +1,273 @@
+"""The LSTM GAN: objectives, penalties and heuristics by hand, every pair of parts, an autoregressive generator."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bachkeras import models
+from bachkeras.data.pipeline import from_arrays
+from bachkeras.models import adversarial
+from bachkeras.models.discriminators import DISCRIMINATORS
+from bachkeras.models.lstm_gan import GENERATORS
+
+
+def small(objective="wasserstein", generator="lstm", discriminator="conv", **more):
+    sizes = {"hidden": 8, "noise": 4, "discriminator_hidden": 6, "latent_frames": 4, "frames_per_bar": 3}
+    frame = models.ChainedVoices(units=8, reach=3)
+    return models.LSTMGAN(objective, generator, discriminator, **{**sizes, "frame": frame, **more})
+
+
+@pytest.fixture(scope="module")
+def batch(rolls):
+    return next(iter(from_arrays(rolls, tonic=0).windows(8, shuffle=False).batch(6)))
+
+
+def step(model, batch, steps=1):
+    """Training steps on a batch; eager: tracing takes longer."""
+    model.compile(keras.optimizers.Adam(1e-2), keras.optimizers.Adam(1e-2), run_eagerly=True)
+    for _ in range(steps):
+        figures = model.train_step(batch)
+    return {name: float(value) for name, value in figures.items()}
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+@pytest.mark.parametrize("discriminator", DISCRIMINATORS)
+def test_every_pair_of_parts_learns(generator, discriminator, batch):
+    keras.utils.set_random_seed(0)
+    for objective in adversarial.OBJECTIVES:
+        model = small(objective, generator, discriminator)
+        model.build()
+        before = [part.get_weights() for part in (model.generator, model.averaged, model.discriminator)]
+        figures = step(model, batch)
+        after = [part.get_weights() for part in (model.generator, model.averaged, model.discriminator)]
+        assert all(np.isfinite(value) for value in figures.values())
+        for one, other in zip(before, after, strict=True):
+            assert any(np.any(x != y) for x, y in zip(one, other, strict=True))
+
+
+def test_the_slope_of_a_known_critic():
+    """f(x) = 3 x[0, 5] - 4 x[1, 7] has the slope 5 over all frames and keys; g(x) = sum x^2 has 2 ||x||."""
+    frames = tf.constant(np.random.default_rng(0).normal(size=(4, 2, 88)), tf.float32)
+    np.testing.assert_allclose(
+        adversarial.slopes(lambda x: (3 * x[:, 0, 5] - 4 * x[:, 1, 7])[:, None], frames), np.full(4, 5.0), rtol=1e-6
+    )
+    two_scales = adversarial.slopes(lambda x: tf.stack([tf.reduce_sum(x**2, [1, 2])] * 2, -1), frames)
+    np.testing.assert_allclose(two_scales, 4 * np.linalg.norm(frames.numpy().reshape(4, -1), axis=1), rtol=1e-5)
+    with tf.GradientTape() as tape:  # Where there is no slope the penalty still has a gradient.
+        weight = tf.Variable(0.0)
+        loss = adversarial.slopes(lambda x: weight * x[:, 0, :1], frames)
+    assert np.isfinite(tape.gradient(loss, weight))
+
+
+def test_the_penalty_by_hand(batch, monkeypatch):
+    """A critic f(x) = 3 x[0, 5] - 4 x[1, 7]: (5 - 1)^2 for Wasserstein, 5^2 / 2 for minimax, each times its weight."""
+    wanted = {"wasserstein": 10.0 * 16, "minimax": 10.0 * 12.5}
+    for objective, penalty in wanted.items():
+        model = small(objective, gradient_penalty=10.0)
+        free = small(objective, gradient_penalty=0.0)
+        losses = []
+        for one in (model, free):
+            one.build()
+            real, fake = (tf.cast(np.random.default_rng(i).random((6, 8, 88)) < 0.1, tf.float32) for i in (0, 1))
+
+            def critic(frames, known, mask, training=None):
+                return models.discriminators.Verdict((3 * frames[:, 0, 5] - 4 * frames[:, 1, 7])[:, None], None)
+
+            monkeypatch.setattr(one, "discriminator", critic)
+            losses.append(float(one._critic_loss(real, fake, batch, batch["mask"])[0]))
+        assert losses[0] - losses[1] == pytest.approx(penalty, rel=1e-5)
+
+
+def test_a_point_between_is_uniform_on_the_line():
+    real, fake = tf.ones((2000, 3, 88)), tf.zeros((2000, 3, 88))
+    points = adversarial.between(real, fake, tf.constant([1, 2])).numpy()
+    assert np.all(points == points[:, :1, :1])  # One share for a whole example.
+    shares = np.sort(points[:, 0, 0])
+    np.testing.assert_allclose(shares, np.linspace(0, 1, 2000), atol=0.04)
+
+
+def test_the_losses_by_hand():
+    real, fake = np.array([0.5, -1.0]), np.array([2.0, 0.0])
+    minimax, wasserstein = adversarial.objective("minimax"), adversarial.objective("wasserstein")
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    entropy = -(0.9 * np.log(sigmoid(real)) + 0.1 * np.log(1 - sigmoid(real))) - np.log(1 - sigmoid(fake))
+    np.testing.assert_allclose(minimax.critic_loss(real, fake, 0.1), entropy, rtol=1e-6)
+    np.testing.assert_allclose(minimax.generator_loss(fake), -np.log(sigmoid(fake)), rtol=1e-6)
+    np.testing.assert_allclose(wasserstein.critic_loss(real, fake, 0.0), fake - real)
+    np.testing.assert_allclose(wasserstein.generator_loss(fake), -fake)
+
+
+def test_the_critic_makes_more_steps(batch):
+    model = small(critic_steps=3)
+    step(model, batch, 2)
+    assert int(model.optimizer.iterations) == 2
+    assert int(model.discriminator_optimizer.iterations) == 6
+
+
+def test_the_average_follows_the_generator(batch):
+    for ema in (0.0, 0.9):
+        model = small(ema=ema)
+        model.build()
+        before = model.averaged.get_weights()
+        step(model, batch)
+        for mean, old, now in zip(model.averaged.get_weights(), before, model.generator.get_weights(), strict=True):
+            np.testing.assert_allclose(mean, ema * old + (1 - ema) * now, rtol=1e-5, atol=1e-7)
+
+
+def test_clipped_weights(batch):
+    model = small(weight_clip=0.02, gradient_penalty=0.0)
+    step(model, batch)
+    assert max(np.abs(weight).max() for weight in model.discriminator.get_weights()) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("discriminator", DISCRIMINATORS)
+def test_kernels_are_normalised_but_recurrent_ones(discriminator, batch):
+    model = small(discriminator=discriminator, spectral_normalization=True)
+    step(model, batch, 2)
+    for _ in range(30):  # Each call does one step of the power iteration.
+        model.discriminator(batch["pianoroll"][:, 1:], batch, batch["mask"], training=True)
+    norms = {
+        variable.path: np.linalg.norm(variable.numpy().reshape(-1, variable.shape[-1]), 2)
+        for variable in model.discriminator.trainable_variables
+        if variable.name == "kernel"
+    }
+    plain = {path for path in norms if "lstm_cell" in path}
+    assert bool(plain) == ("lstm" in discriminator)
+    for path in norms.keys() - plain:
+        assert norms[path] == pytest.approx(1.0, abs=0.02), path
+
+
+def test_minibatch_stddev_hears_that_all_are_alike(batch):
+    model = small(minibatch_stddev=True)
+    model.build()
+    alike = {name: tf.repeat(value[:1], 6, 0) for name, value in batch.items()}
+    assert np.any(np.abs(model.scores(alike) - model.scores(batch)[:1]) > 1e-4)
+    plain = small()
+    np.testing.assert_allclose(plain.scores(alike), tf.repeat(plain.scores(batch)[:1], 6), rtol=1e-4, atol=1e-6)
+
+
+def test_feature_matching_and_instance_noise_are_in_the_losses(batch):
+    keras.utils.set_random_seed(0)
+    losses = []
+    for more in ({}, {"feature_matching": 100.0}, {"instance_noise": 1.0}):
+        keras.utils.set_random_seed(0)
+        losses.append(step(small(**more), batch))
+    assert losses[1]["generator_loss"] > losses[0]["generator_loss"]
+    assert losses[1]["critic_loss"] == pytest.approx(losses[0]["critic_loss"])
+    assert losses[2]["critic_loss"] != pytest.approx(losses[0]["critic_loss"], rel=1e-3)
+
+
+def test_temperature_and_instance_noise_fall(batch):
+    model = small(temperature=1.0, final_temperature=0.5, anneal_steps=4)
+    step(model, batch, 2)
+    assert float(model._progress()) == 0.5
+    step_more = [model.train_step(batch) for _ in range(4)]
+    assert float(model._progress()) == 1.0
+    assert len(step_more) == 4
+
+
+def test_padded_frames_are_not_heard(batch):
+    model = small(discriminator="multiscale")
+    mask = tf.tile(tf.constant([[1.0] * 5 + [0.0] * 3]), (6, 1))
+    other = tf.concat([batch["pianoroll"][:, :6], 1 - batch["pianoroll"][:, 6:]], 1)
+    padded = {**batch, "mask": mask}
+    np.testing.assert_array_equal(model.scores(padded), model.scores({**padded, "pianoroll": other}))
+
+
+def test_frames_share_a_vector_of_noise():
+    noise = np.random.default_rng(0).normal(size=(2, 2, 4)).astype(np.float32)
+    other = noise.copy()
+    other[:, 1] += 1
+    for generator, span in (("lstm", 1), ("latent", 4), ("hierarchical", 3)):
+        model = small(generator=generator)
+        model.build()
+        known = {name: np.full(2, value) for name, value in (("tonic", 12), ("mode", 2), ("timestep", 99))}
+        known["position"] = np.full((2, 2 * span), -1)
+        before, after = model.averaged(noise, known), model.averaged(other, known)
+        assert model(noise).shape == (2, 2 * span, 88)
+        np.testing.assert_array_equal(before[:, :span], after[:, :span])
+        assert np.all(np.abs(before[:, span:] - after[:, span:]).max(-1) > 0)
+
+
+def test_noise_may_be_told():
+    model = small()
+    noise = model.averaged.draw_noise(2, 6, tf.constant([3, 4]))
+    told = model.generate(2, 6, conditions={"noise": noise}, seed=0)["events"]
+    np.testing.assert_array_equal(told, model.generate(2, 6, conditions={"noise": noise}, seed=0)["events"])
+    assert np.any(told != model.generate(2, 6, seed=0)["events"])
+    with pytest.raises(ValueError, match=r"noise is \(2, 7, 4\) .* Received: noise\.shape=\(2, 6, 4\)"):
+        model.generate(2, 7, conditions={"noise": noise})
+
+
+def test_a_language_model_as_generator(batch):
+    """Nothing of it is lost: likelihood, music, ways to write."""
+    keras.utils.set_random_seed(0)
+    language = models.LSTMAttention(
+        8, attention_heads=2, attention_window=5, frame=models.ChainedVoices(units=8, reach=3)
+    )
+    model = models.LSTMGAN(generator=language, discriminator_hidden=6)
+    assert (model.likelihood, model.can_continue, model.can_complete) == ("exact", True, True)
+    np.testing.assert_allclose(model.log_prob(batch), language.log_prob(batch), rtol=1e-5)
+    np.testing.assert_array_equal(model.generate(2, 9, seed=1)["events"], language.generate(2, 9, seed=1)["events"])
+    weights = language.get_weights()
+    step(model, batch)
+    assert np.any(np.abs(model.log_prob(batch) - language.log_prob(batch)) > 1e-6)
+    for before, after in zip(weights, language.get_weights(), strict=True):  # It was copied.
+        np.testing.assert_array_equal(before, after)
+
+
+def test_an_autoregressive_generator_is_heard_as_it_writes(batch):
+    """What it draws frame by frame and hears again all at once: the frames are the same, silence before the first."""
+    model = small(generator="autoregressive")
+    model.build()
+    known = {name: batch[name] for name in ("tonic", "mode", "timestep", "position")}
+    seed = tf.constant([0, 5])
+    lengths = set()
+    for number in range(6):
+        drawn = []
+        original = type(model.generator)._written
+        type(model.generator)._written = lambda self, *a, kept=drawn, o=original: kept.append(o(self, *a)) or kept[-1]
+        try:
+            roll = model.generator.relaxed(None, known, temperature=1.0, seed=seed + number)
+        finally:
+            type(model.generator)._written = original
+        events = drawn[0].events
+        lengths.add(events.shape[1])
+        np.testing.assert_allclose(roll, model.frame.pianoroll(events[:, -8:]), atol=1e-6)
+        assert np.all(events[:, 0] == 88)
+    assert min(lengths) >= 9
+    assert max(lengths) <= 17
+    assert len(lengths) > 2
+
+
+def test_what_is_refused():
+    for arguments, problem in (
+        ({"objective": "hinge"}, "Objectives are minimax, wasserstein. Received: objective='hinge'"),
+        ({"generator": "gru"}, "Received: generator='gru'"),
+        ({"discriminator": "mlp"}, "Received: discriminator='mlp'"),
+        ({"critic_steps": 0}, "critic_steps is at least 1"),
+        ({"ema": 1.0}, "ema is 0 or more and below 1"),
+        ({"final_temperature": 0.0}, "Temperatures are above 0"),
+        ({"frame": models.ChainedVoices(onsets=True)}, "Received: onsets=True"),
+        ({"dtype": "mixed_bfloat16"}, "computes in float32"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            small(**arguments)
+    with pytest.raises(ValueError, match="no likelihood"):
+        small().log_prob({})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", adversarial.OBJECTIVES)
+def test_it_learns_a_chord(objective):
+    """From noise alone to the one chord that all music has."""
+    keras.utils.set_random_seed(0)
+    roll = np.zeros((16, 88), bool)
+    roll[:, [30, 34, 37]] = True
+    ds = from_arrays([roll] * 16).windows(8).batch(8)
+    model = small(objective, discriminator="multiscale", discriminator_hidden=16, gradient_penalty=1.0, ema=0.9)
+    model.compile(keras.optimizers.Adam(1e-2, beta_1=0.0), keras.optimizers.Adam(1e-2, beta_1=0.0))
+    model.fit(ds, epochs=50, verbose=0, shuffle=False)
+    written = model.generate(8, 16, seed=0)["pianoroll"]
+    assert np.mean(np.all(written == roll, -1)) > 0.8
