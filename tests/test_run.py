@@ -129,7 +129,7 @@ def test_generate_on_the_command_line(finished, tmp_path, capsys):
         (["generate", "--model", "RUN", "--temperature", "nan"], "Received: temperature=nan"),
         (["generate", "--model", "RUN", "--out", "RUN/samples"], "There is music already"),
         (["train", "lstm-attention", "--out", "RUN"], "There is a run already: choose another directory"),
-        (["train", "transformer"], "there are hierarchical-vae, lstm-attention, lstm-vae"),
+        (["train", "transformer"], "there are gan, hierarchical-vae, lstm-attention, lstm-vae"),
         (["train", "lstm-attention", "--config", "best"], "Received: config='best'"),
         (["train", "lstm-attention", "--data", "mozart"], "Received: name='mozart'"),
         (["data", "info", "mozart"], "Received: name='mozart'"),

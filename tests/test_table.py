@@ -92,6 +92,57 @@ def results(path):
         return list(csv.DictReader(file))
 
 
+JUDGED = """
+model = "gan"
+figures = ["kl_nats", "val_distance"]
+judge = "runs/q88"
+
+[[rows]]
+name = "one"
+
+[[rows]]
+name = "twin"
+model = "lstm-attention"
+init = "runs/first"
+"""
+
+
+def test_judged_runs_stand_beside_bach(table, tmp_path, monkeypatch):
+    """Real Bach and the samplers have lines, once; a twin need not have all figures."""
+    commands = []
+
+    def run(command, check):
+        commands.append(command[3:])
+        out = Path(command[command.index("--out") + 1] if "--out" in command else command[4])
+        if command[3] == "train":
+            out.mkdir(parents=True)
+            name = "val_distance" if command[4] == "gan" else "val_nats_per_frame"
+            (out / "history.csv").write_text(f"epoch,seconds,{name}\n0,60,3\n1,120,2\n")
+        else:
+            rows = [{"model": out.name, "kl_nats": 1.0, "parameters": 3}, {"model": "real bach", "kl_nats": 2.0}]
+            (out / "evaluation.json").write_text(json.dumps(rows))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(table, "subprocess", SimpleNamespace(run=run))
+    path, runs = tmp_path / "judged.toml", tmp_path / "runs"
+    path.write_text(JUDGED)
+    assert table.main([str(path), "--runs", str(runs)]) == 0
+    out = str(runs / "judged" / "twin")
+    assert commands[2][-2:] == ["--init", "runs/first"]
+    assert commands[1::2] == [
+        ["evaluate", str(runs / "judged" / "one"), "--judge", "runs/q88"],
+        ["evaluate", out, "--judge", "runs/q88"],
+    ]
+    rows = results(path)
+    assert [row["name"] for row in rows] == ["one", "twin", "real bach"]
+    assert [row["kl_nats"] for row in rows] == ["1", "1", "2"]
+    assert [row["val_distance"] for row in rows] == ["2", "", ""]
+    assert rows[1]["init"] == "runs/first"
+    assert table.main([str(path), "--runs", str(runs)]) == 0
+    assert len(commands) == 4
+    assert results(path) == rows
+
+
 def test_rows_are_run_once_in_their_order(table, path, trained, tmp_path):
     """The figures are those of evaluation.json's first row and of the epoch with the least monitored figure."""
     arguments = [str(path), "--runs", str(tmp_path / "runs"), "--manual-dir", "here"]
@@ -109,6 +160,7 @@ def test_rows_are_run_once_in_their_order(table, path, trained, tmp_path):
         "name": "beta 0.5",
         "model": "lstm-vae",
         "config": "bare",
+        "init": "",
         "set": "model.beta = 0.5, data.transpose = 2, frame.labelled = true",
         "epochs": "7",
         "seed": "0",
@@ -178,7 +230,7 @@ def test_a_new_row_has_its_place_and_a_new_figure_its_column(table, path, traine
         ("Twice, a tree", ""),
         ("text", ""),
     ]
-    assert list(rows[0])[6:8] == ["epoch", "kl_nats"]
+    assert list(rows[0])[7:9] == ["epoch", "kl_nats"]
     assert len(trained.commands) == 4
 
 

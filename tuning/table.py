@@ -5,10 +5,11 @@ A table names a model, a configuration, and in each row what is different there:
     model = "lstm-vae"
     figures = ["kl_nats", "reconstruction_f1"]  # keys of evaluation.json, of history.csv's best epoch
     epochs = 60
+    judge = "runs/q88"  # optional: evaluate each run beside it; then real Bach and the samplers have lines, too
 
     [[rows]]
     name = "beta 0.5"
-    set = { "model.beta" = 0.5 }  # and model = "...", config = "...", epochs = ..., seed = ...
+    set = { "model.beta" = 0.5 }  # and model = "...", config = "...", init = "...", epochs = ..., seed = ...
 
     [plot]  # optional
     x = "rate_nats_per_frame"
@@ -35,13 +36,13 @@ from bachkeras import _files as files
 from bachkeras import _start
 from bachkeras.training import config
 
-ROW = {"model": "", "config": "default", "epochs": 0, "seed": 0, "set": {}}
+ROW = {"model": "", "config": "default", "init": "", "epochs": 0, "seed": 0, "set": {}}
 """What a row may say besides its name, and the table for all of its rows."""
 
-TABLE = ("figures", "plot", "rows")
+TABLE = ("figures", "judge", "plot", "rows")
 """What a table says besides."""
 
-SETTINGS = ("name", "model", "config", "set", "epochs", "seed")
+SETTINGS = ("name", "model", "config", "init", "set", "epochs", "seed")
 """The first columns of the results: what was run."""
 
 ALWAYS = ("minutes", "parameters")
@@ -91,7 +92,7 @@ def read(path: Path) -> dict[str, Any]:
     names = [row["name"] for row in rows]
     if len({_slug(name) for name in names}) < len(names):
         raise ValueError(f"Each row has a name of its own. Received: {names}")
-    return {"figures": table.get("figures", []), "plot": plot, "rows": rows}
+    return {"figures": table.get("figures", []), "judge": table.get("judge", ""), "plot": plot, "rows": rows}
 
 
 def run(table: Mapping[str, Any], path: Path, runs: Path, manual_dir: Path | None) -> int:
@@ -102,7 +103,7 @@ def run(table: Mapping[str, Any], path: Path, runs: Path, manual_dir: Path | Non
         _configuration(row)  # A mistake shows before anything is trained.
         settings = _settings(row)
         before = finished.get(row["name"])
-        if before and {key: before[key] for key in SETTINGS} != settings:
+        if before and {key: before.get(key) or "" for key in SETTINGS} != settings:
             raise ValueError(
                 f"{row['name']!r} was run with other settings: take its line out of {results}. Received: {settings}"
             )
@@ -114,12 +115,18 @@ def run(table: Mapping[str, Any], path: Path, runs: Path, manual_dir: Path | Non
         out = runs / path.stem / _slug(row["name"])
         command = [sys.executable, "-m", "bachkeras", "train", row["model"], "--out", str(out), "--resume"]
         command += ["--config", str(_written(_configuration(row), out)), "--seed", str(row["seed"])]
-        if manual_dir:
-            command += ["--manual-dir", str(manual_dir)]
-        if subprocess.run(command, check=False).returncode:
+        command += ["--init", row["init"]] if row["init"] else []
+        commands = [command]
+        if table["judge"]:
+            commands.append([*command[:3], "evaluate", str(out), "--judge", table["judge"]])
+        for each in commands:
+            each += ["--manual-dir", str(manual_dir)] if manual_dir else []
+        if any(subprocess.run(each, check=False).returncode for each in commands):
             failed.append(row["name"])
             continue
-        finished[row["name"]] = _settings(row) | _found(row["model"], out, table["figures"])
+        finished[row["name"]] = _settings(row) | _found(row, out, table["figures"])
+        if table["judge"]:
+            finished |= _references(out, table["figures"])
         _write(results, table, finished)
     if failed:
         print(f"table.py: these rows failed: {', '.join(failed)}", file=sys.stderr)
@@ -156,7 +163,7 @@ def _written(configuration: config.Config, out: Path) -> Path:
     return file
 
 
-def _found(model: str, out: Path, keys: list[str]) -> dict[str, str]:
+def _found(row: Mapping[str, Any], out: Path, keys: list[str]) -> dict[str, str]:
     """The figures of a finished run."""
     from bachkeras.training import checkpoint, figures
     from bachkeras.training.run import MODELS
@@ -164,13 +171,19 @@ def _found(model: str, out: Path, keys: list[str]) -> dict[str, str]:
     found = json.loads((out / "evaluation.json").read_text())[0]
     columns = figures.history(out)
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    monitors = [*MODELS[model].monitors.values()]
+    monitors = [*MODELS[row["model"]].monitors.values()]
     best = rows[checkpoint.Progress(rows, monitors, len(monitors)).best_epoch]
     known = {**best, **found, "minutes": columns["seconds"][-1] / 60}
     unknown = [key for key in keys if key not in known]
-    if unknown:
+    if unknown and not row["init"]:  # A twin of another kind has not all that its table tells.
         raise ValueError(f"There is no such figure of {out}. Received: figures={unknown}")
-    return {key: _text(known[key]) for key in [*keys, *ALWAYS]}
+    return {key: _text(known.get(key)) for key in [*keys, *ALWAYS]}
+
+
+def _references(out: Path, keys: list[str]) -> dict[str, dict[str, str]]:
+    """The lines of real Bach and of the samplers, beside which a run was evaluated."""
+    rows = json.loads((out / "evaluation.json").read_text())[1:]
+    return {row["model"]: {"name": row["model"]} | {key: _text(row.get(key)) for key in keys} for row in rows}
 
 
 def _text(value: Any) -> str:
@@ -190,6 +203,7 @@ def _finished(results: Path) -> dict[str, dict[str, str]]:
 def _write(results: Path, table: Mapping[str, Any], finished: Mapping[str, Mapping[str, str]]) -> None:
     """The results in the table's order, and the picture."""
     lines = [finished[row["name"]] for row in table["rows"] if row["name"] in finished]
+    lines += [line for line in finished.values() if not line.get("model")]  # References.
     with files.whole(results) as path, open(path, "w", newline="") as file:
         columns = [*SETTINGS, *table["figures"], *ALWAYS]
         writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
@@ -205,7 +219,7 @@ def _plot(path: Path, axes: Mapping[str, str], lines: list[Mapping[str, str]]) -
 
     picture = Figure(figsize=(9, 5), layout="constrained")
     chart = picture.add_subplot()
-    lines = [line for line in lines if line.get(axes["x"]) and line.get(axes["y"])]
+    lines = [line for line in lines if line.get("model") and line.get(axes["x"]) and line.get(axes["y"])]
     for model in dict.fromkeys(line["model"] for line in lines):
         points = [[float(line[axes[axis]]) for axis in "xy"] for line in lines if line["model"] == model]
         chart.scatter(*zip(*points, strict=True), label=model, zorder=3)
