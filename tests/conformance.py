@@ -107,6 +107,7 @@ ROWS = {
     ),
     "wgan": Row(
         lambda: models.LSTMGAN(
+            generator="lstm",
             hidden=10,
             noise=4,
             discriminator_hidden=6,

@@ -75,14 +75,15 @@ def test_the_readmes_python_runs(monkeypatch):
     """On small data and narrow models."""
     import bachkeras
     from bachkeras.data import catalog
-    from bachkeras.models import LSTMVAE, VQVAE, LSTMAttention
+    from bachkeras.models import LSTMGAN, LSTMVAE, VQVAE, LSTMAttention
 
     corpus = small_corpora()["train"]
     monkeypatch.setattr(catalog, "load", lambda name, split: corpus)
     monkeypatch.setattr(bachkeras.models, "LSTMAttention", lambda hidden, **more: LSTMAttention(16, **more))
     monkeypatch.setattr(bachkeras.models, "LSTMVAE", lambda **more: LSTMVAE(16, **more))
     monkeypatch.setattr(bachkeras.models, "VQVAE", lambda **more: VQVAE(16, prior_hidden=16, **more))
-    first, then, voices, trained, latent, coded = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.setattr(bachkeras.models, "LSTMGAN", lambda *names, **more: LSTMGAN(*names, hidden=8, **more))
+    first, then, voices, trained, latent, coded, played = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     with pytest.warns(UserWarning, match="shuffle=True"):  # Keras says so of every dataset.
         exec(first, names)
@@ -107,3 +108,7 @@ def test_the_readmes_python_runs(monkeypatch):
     assert names["music"]["events"].shape == (2, 4 * names["codes"].shape[1], 4)
     assert names["more"]["events"].shape == (2, 32, 4)
     assert names["bound"].shape == (2,)
+    with pytest.warns(UserWarning, match="shuffle=True"):
+        exec(played, names)
+    assert names["music"]["pianoroll"].shape == (4, 64, 88)
+    assert names["scores"].shape[0] > 1

@@ -97,11 +97,12 @@ def history(out: Path) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-def curve(folder: Path) -> list[float]:
+def curve(folder: Path) -> dict[int, float]:
     """The loss by epoch, as TensorBoard reads it."""
     events = EventAccumulator(str(folder)).Reload().Tensors("epoch_loss")
-    assert [event.step for event in events] == list(range(len(events)))
-    return [float(tf.make_ndarray(event.tensor_proto)) for event in events]
+    found = {event.step: float(tf.make_ndarray(event.tensor_proto)) for event in events}
+    assert [*found] == sorted(found)
+    return found
 
 
 def evaluated(out: Path) -> list[dict]:
@@ -117,7 +118,8 @@ def check_same(out: Path, other: Path):
     for mine, theirs in zip(bachkeras.load(out).weights, bachkeras.load(other).weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     for name, column in (("train", "loss"), ("validation", "val_loss")):
-        assert curve(out / "logs" / name) == pytest.approx([float(row[column]) for row in history(out)])
+        wanted = {epoch: float(row[column]) for epoch, row in enumerate(history(out)) if row[column]}
+        assert curve(out / "logs" / name) == pytest.approx(wanted)
     for name in ("001.mid", "004.mid"):
         assert (out / "samples" / name).read_bytes() == (other / "samples" / name).read_bytes()
 
@@ -324,7 +326,19 @@ def rows(*values: float) -> list[dict[str, float]]:
 def test_progress_knows_the_best_epoch_and_the_end(values, patience, best, over):
     progress = Progress(rows(*values))
     assert progress.best_epoch == best
-    assert progress.over(epochs=10, patience=patience) is over
+    assert progress.over(config.Training(epochs=10, patience=patience)) is over
+
+
+def test_progress_knows_epochs_that_were_not_judged():
+    """A limit of minutes too; a figure that is no number spoils an epoch, whatever its others are."""
+    judged = rows(3.0, 2.0, 1.0)
+    del judged[0][MONITOR]
+    judged[2]["loss"] = np.nan
+    assert Progress(judged[:1]).best_epoch == -1
+    assert not Progress(judged[:1]).diverged
+    assert Progress(judged).best_epoch == 1
+    assert Progress(judged[:2]).over(config.Training(minutes=0.04))
+    assert not Progress(judged[:2]).over(config.Training(minutes=0.05))
 
 
 def test_a_run_that_diverges_at_once_leaves_nothing(toml, tmp_path):

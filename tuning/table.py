@@ -1,6 +1,6 @@
 """`python tuning/table.py TABLE.toml`: a table of training runs, a row a run. Broken off, it goes on where it stopped.
 
-A table names a model, a configuration, and in each row what is different there:
+A table names a model, a configuration, and in each row what is different there; what it sets itself, all rows set:
 
     model = "lstm-vae"
     figures = ["kl_nats", "reconstruction_f1"]  # keys of evaluation.json, of history.csv's best epoch
@@ -82,7 +82,8 @@ def read(path: Path) -> dict[str, Any]:
     unknown = table.keys() - ROW.keys() - set(TABLE)
     if unknown or not all(isinstance(row, dict) for row in table.get("rows", [])):
         raise ValueError(f"A table has {', '.join((*ROW, *TABLE))}. Received: {sorted(unknown) or 'rows'}")
-    rows = [{**ROW, **common, **row} for row in table.get("rows", [])]
+    everywhere = common.get("set", {})
+    rows = [{**ROW, **common, **row, "set": everywhere | row.get("set", {})} for row in table.get("rows", [])]
     for row in rows:
         if row.keys() != {*ROW, "name"} or not row["model"]:
             raise ValueError(f"A row has a name, and it or the table {', '.join(ROW)}. Received: {row}")

@@ -97,7 +97,7 @@ class LSTMGAN(TwoOptimizers):
     def __init__(
         self,
         objective: str = "wasserstein",
-        generator: str | LSTMAttention = "lstm",
+        generator: str | LSTMAttention = "hierarchical",
         discriminator: str = "multiscale",
         hidden: int = 128,
         layers: int = 1,

@@ -97,7 +97,7 @@ class Listen(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Write samples and describe them."""
         last = epoch + 1 - self.progress.begun >= self.training.epochs
-        if (epoch + 1) % self.training.evaluate_every and not last:
+        if ((epoch + 1) % self.training.evaluate_every and not last) or not math.isfinite(logs["loss"]):
             return
         pieces = samples.compose(self.model, self.settings, self.lengths, seed=self.seed)
         found = self.listener.describe(pieces)
