@@ -206,6 +206,7 @@ def test_a_language_model_as_generator(batch):
     language = models.LSTMAttention(
         8, attention_heads=2, attention_window=5, frame=models.ChainedVoices(units=8, reach=3)
     )
+    language.build()
     model = models.LSTMGAN(generator=language, discriminator_hidden=6)
     assert (model.likelihood, model.can_continue, model.can_complete) == ("exact", True, True)
     np.testing.assert_allclose(model.log_prob(batch), language.log_prob(batch), rtol=1e-5)

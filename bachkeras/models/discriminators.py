@@ -15,6 +15,9 @@ from bachkeras.music.pianoroll import KEYS
 PITCH_CLASSES = np.eye(12, dtype=np.float32)[np.arange(KEYS) % 12]
 """From the 88 keys to their pitch classes, `(88, 12)`."""
 
+HARMONY = 12 + 2 * 12**2
+"""Numbers of a frame's pitch classes, their pairs, and their pairs with those of the frame before."""
+
 
 class Verdict(NamedTuple):
     """What a discriminator says.
@@ -31,9 +34,10 @@ class Verdict(NamedTuple):
 class Discriminator(keras.layers.Layer):
     """From frames, real or relaxed, to a score for each scale on which they are heard.
 
-    It hears each frame as its 88 keys, its 12 pitch classes and what is known of the piece. A subclass says in `_parts`
-    which layers follow, on each scale a list; each scale's score is linear in the last layer, a mean over time, and
-    has no bias: a critic's does not matter.
+    It hears each frame as its 88 keys, its pitch classes, every two of these together and each with each of the frame
+    before, and what is known of the piece: products are what harmony is made of, and what layers this narrow learn
+    slowly. A subclass says in `_parts` which layers follow, on each scale a list; each scale's score is linear in the
+    last layer, a mean over time, and has no bias: a critic's does not matter.
 
     Args:
         hidden: width of every layer.
@@ -60,7 +64,7 @@ class Discriminator(keras.layers.Layer):
     def build(self, input_shape=None):
         """Create the layers; they depend on no input's shape."""
         self.input_dense = self._dense("input")
-        self.input_dense.build((None, None, KEYS + PITCH_CLASSES.shape[1] + self.conditions.size))
+        self.input_dense.build((None, None, KEYS + HARMONY + self.conditions.size))
         self.scales, self.heads = self._parts(), []
         for number, layers in enumerate(self.scales):
             shape = (None, None, self.hidden)
@@ -81,7 +85,7 @@ class Discriminator(keras.layers.Layer):
             training: whether spectral normalisation goes on.
         """
         frames *= mask[..., None]
-        x = tf.concat([frames, tf.tensordot(frames, PITCH_CLASSES, 1), self.conditions(known)], -1)
+        x = tf.concat([frames, _harmony(frames), self.conditions(known)], -1)
         x = _active(self._apply(self.input_dense, x, training))
         scores, features = [], []
         for layers, head in zip(self.scales, self.heads, strict=True):
@@ -185,6 +189,15 @@ _RECURRENT = (keras.layers.LSTM, keras.layers.Bidirectional)
 
 def _active(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.leaky_relu(x, 0.2)
+
+
+def _harmony(frames: tf.Tensor) -> tf.Tensor:
+    """Pitch classes and their products, `(batch, time, HARMONY)`; before the first frame is silence."""
+    classes = tf.tensordot(frames, PITCH_CLASSES, 1)
+    before = tf.pad(classes[:, :-1], [[0, 0], [1, 0], [0, 0]])
+    shape = tf.concat([tf.shape(classes)[:2], [HARMONY - 12]], 0)
+    pairs = classes[:, :, None, :, None] * tf.stack([classes, before], 2)[:, :, :, None, :]
+    return tf.concat([classes, tf.reshape(pairs, shape)], -1)
 
 
 def _spread(features: tf.Tensor) -> tf.Tensor:

@@ -158,7 +158,7 @@ class LSTMGAN(TwoOptimizers):
         self.random = keras.random.SeedGenerator()
         self.figures = {name: keras.metrics.Mean(name=name) for name in FIGURES}
         self.loss_mean = keras.metrics.Mean(name="loss")
-        if isinstance(generator, LSTMAttention):
+        if isinstance(generator, LSTMAttention) and generator.built:
             self.build()
             for part in (self.generator, self.averaged):
                 part.set_weights(generator.get_weights())
@@ -166,8 +166,9 @@ class LSTMGAN(TwoOptimizers):
     def _made(self, generator, frame):
         """The generator of a name, or like an `LSTMAttention`."""
         policy = self.dtype_policy
+        if not isinstance(generator, LSTMAttention) and generator not in GENERATORS:
+            raise ValueError(f"Generators are {', '.join(GENERATORS)}. Received: generator={generator!r}")
         if isinstance(generator, LSTMAttention):
-            generator.ensure_built()
             made = AutoregressiveGenerator.from_config({**generator.get_config(), "name": "generator"})
         else:
             frame = ChainedVoices(dtype=policy, name="frame") if frame is None else frame
@@ -193,13 +194,12 @@ class LSTMGAN(TwoOptimizers):
     def get_config(self):
         """Constructor arguments."""
         autoregressive = self.generator_name == AUTOREGRESSIVE
-        whole = keras.saving.serialize_keras_object(self.generator)
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in _PLAIN},
             "layers": self.generator_layers,
             "objective": self.objective.name,
-            "generator": whole if autoregressive else self.generator_name,
+            "generator": self.generator.get_config() if autoregressive else self.generator_name,
             "discriminator": self.discriminator_name,
             "discriminator_hidden": self.discriminator.hidden,
             "spectral_normalization": self.discriminator.spectral_normalization,
@@ -211,9 +211,12 @@ class LSTMGAN(TwoOptimizers):
     @classmethod
     def from_config(cls, config):
         """The model of a config, its generator included."""
-        parts = ("generator", "frame")
-        made = {name: keras.saving.deserialize_keras_object(config[name]) for name in parts if config.get(name)}
-        return cls(**{**config, **made})
+        made = dict(config)
+        if isinstance(made["generator"], dict):
+            made["generator"] = AutoregressiveGenerator.from_config(made["generator"])
+        if made["frame"]:
+            made["frame"] = keras.saving.deserialize_keras_object(made["frame"])
+        return cls(**made)
 
     def build(self, input_shape=None):
         """Create every weight; they depend on no input's shape."""
