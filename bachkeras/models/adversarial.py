@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 class Objective(NamedTuple):
-    """What discriminator and generator want; formulas: see `LSTMGAN`. Scores have any shape, losses the same.
+    """What discriminator and generator want; formulas: see `AdversarialModel`. Scores have any shape, losses the same.
 
     Attributes:
         name: "minimax" or "wasserstein".
