@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
-from bachkeras.models import adversarial
+from bachkeras.models import adversarial, generators
 from bachkeras.models.discriminators import DISCRIMINATORS
 from bachkeras.models.lstm_gan import GENERATORS
 
@@ -219,28 +219,44 @@ def test_a_language_model_as_generator(batch):
         np.testing.assert_array_equal(before, after)
 
 
-def test_an_autoregressive_generator_is_heard_as_it_writes(batch):
+def test_an_autoregressive_generator_is_heard_as_it_writes(batch, monkeypatch):
     """What it draws frame by frame and hears again all at once: the frames are the same, silence before the first."""
-    model = small(generator="autoregressive")
-    model.build()
-    known = {name: batch[name] for name in ("tonic", "mode", "timestep", "position")}
-    seed = tf.constant([0, 5])
     lengths = set()
-    for number in range(6):
-        drawn = []
-        original = type(model.generator)._written
-        type(model.generator)._written = lambda self, *a, kept=drawn, o=original: kept.append(o(self, *a)) or kept[-1]
-        try:
-            roll = model.generator.relaxed(None, known, temperature=1.0, seed=seed + number)
-        finally:
-            type(model.generator)._written = original
-        events = drawn[0].events
+    for roll, events in heard_again("autoregressive", batch, monkeypatch):
+        np.testing.assert_allclose(roll, models.ChainedVoices().pianoroll(events[:, -8:]), atol=1e-6)
         lengths.add(events.shape[1])
-        np.testing.assert_allclose(roll, model.frame.pianoroll(events[:, -8:]), atol=1e-6)
-        assert np.all(events[:, 0] == 88)
     assert min(lengths) >= 9
     assert max(lengths) <= 17
     assert len(lengths) > 2
+
+
+def test_frames_from_noise_know_the_frame_before(batch, monkeypatch):
+    for roll, events in heard_again("latent", batch, monkeypatch):
+        np.testing.assert_allclose(roll, models.ChainedVoices().pianoroll(events[:, 1:]), atol=1e-6)
+    model = small(generator="latent")
+    model.build()
+    model.averaged.frame.interval_kernel.assign(tf.random.stateless_normal((4, 8, 14), [1, 2], stddev=9.0))
+    noise = model.averaged.draw_noise(1, 4, tf.constant([3, 4]))
+    start = model.averaged.start({**{name: value[:1] for name, value in batch.items()}, "noise": noise})
+    context, _ = model.step(start, None)
+    events = tf.constant([[50, 40, 30, 88]])
+    near = model.frame.log_prob(context, events, previous=tf.constant([[51, 39, 30, 88]]))
+    assert np.any(np.abs(near - model.frame.log_prob(context, events, previous=tf.constant([[48, 42, 30, 88]]))) > 1e-3)
+
+
+def heard_again(generator, batch, monkeypatch):
+    """Relaxed frames of a generator, and the events that it had drawn, silence first; six times."""
+    model = small(generator=generator)
+    model.build()
+    known = {name: batch[name] for name in ("tonic", "mode", "timestep", "position")}
+    drawn, written = [], generators._written
+    monkeypatch.setattr(generators, "_written", lambda *arguments: drawn.append(written(*arguments)) or drawn[-1])
+    for number in range(6):
+        noise = model.generator.draw_noise(6, 8, tf.constant([number, 1]))
+        roll = model.generator.relaxed(noise, known, temperature=1.0, seed=tf.constant([number, 5]))
+        events = drawn[-1].events
+        assert np.all(events[:, 0] == 88)
+        yield roll, events
 
 
 def test_what_is_refused():

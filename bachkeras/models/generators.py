@@ -12,7 +12,7 @@ from bachkeras.generation import loop
 from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
 from bachkeras.layers.frame import FrameDistribution
-from bachkeras.layers.frame.base import END, FREE, Sounding, between, known_for
+from bachkeras.layers.frame.base import END, FREE, Sounding, between
 from bachkeras.models.lstm_attention import LSTMAttention
 
 
@@ -20,7 +20,9 @@ from bachkeras.models.lstm_attention import LSTMAttention
 class NoiseGenerator(keras.layers.Layer):
     """LSTMs from noise to a context for each frame; the frame distribution draws the frame from it.
 
-    It does not hear what was drawn: what frames have to do with each other comes from the noise alone.
+    The LSTMs do not hear what was drawn; the frame distribution knows the frame before, and how far each voice goes
+    from there. So frames are drawn one by one first; then gradients pass through all of them at once, see
+    `AutoregressiveGenerator`.
 
     Args:
         span: frames that share a vector of noise.
@@ -104,12 +106,16 @@ class NoiseGenerator(keras.layers.Layer):
         return tf.random.stateless_normal((count, -(-frames // self.span), self.noise), seed)
 
     def frames(self, noise: tf.Tensor, known: Mapping[str, tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
-        """Frames drawn from the contexts, float32 `(batch, time, 88)`, 0 or 1."""
-        return self.frame.pianoroll(self.frame.sample(self(noise, known), seed=seed).events)
+        """Frames drawn one by one, float32 `(batch, time, 88)`, 0 or 1."""
+        return self.frame.pianoroll(_written(self, {**known, "noise": noise}, seed).events[:, 1:])
 
     def relaxed(self, noise, known, *, temperature, seed) -> tf.Tensor:
         """Frames that gradients pass through, float32 `(batch, time, 88)`; see `FrameDistribution.relaxed`."""
-        return self.frame.relaxed(self(noise, known), temperature=temperature, seed=seed)
+        events = _written(self, {**known, "noise": noise}, seed).events
+        seed = tf.random.experimental.stateless_fold_in(seed, 1)
+        return self.frame.relaxed(
+            self(noise, known), previous=events[:, :-1], given=events[:, 1:], temperature=temperature, seed=seed
+        )
 
     def start(self, conditions: Mapping[str, tf.Tensor]) -> dict:
         """The state before the first frame: what the noise says of each."""
@@ -117,12 +123,12 @@ class NoiseGenerator(keras.layers.Layer):
         return {"contexts": self(conditions["noise"], known), "time": tf.zeros((), tf.int32)}
 
     def step(self, state: dict, features: tf.Tensor) -> tuple[tf.Tensor, dict]:
-        """The next frame's context and state; the last frame is not heard."""
+        """The next frame's context and state; the LSTMs do not hear the last frame."""
         return state["contexts"][:, state["time"]], {**state, "time": state["time"] + 1}
 
     def seen(self, state: dict, last: Sounding) -> Sounding:
-        """Nothing, see `FrameModel.seen`."""
-        return known_for(last, tf.zeros(tf.shape(last.events)[:-1], tf.int32))
+        """See `FrameModel.seen`: all of it, for the frame distribution."""
+        return last
 
 
 @keras.saving.register_keras_serializable(package="bachkeras")
@@ -143,7 +149,7 @@ class AutoregressiveGenerator(LSTMAttention):
 
     def frames(self, noise: tf.Tensor, known: Mapping[str, tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
         """See `NoiseGenerator.frames`."""
-        return self.frame.pianoroll(self._written(known, seed).events[:, 1:])
+        return self.frame.pianoroll(_written(self, known, seed).events[:, 1:])
 
     def relaxed(self, noise, known, *, temperature, seed) -> tf.Tensor:
         """See `NoiseGenerator.relaxed`.
@@ -154,21 +160,23 @@ class AutoregressiveGenerator(LSTMAttention):
         early = tf.random.stateless_uniform((), seed, maxval=time + 1, dtype=tf.int32)
         known = dict(known)
         known["position"] = tf.pad(known["position"], [[0, 0], [early, 0]], constant_values=UNKNOWN["position"])
-        sounding = self._written(known, seed)
+        sounding = _written(self, known, seed)
         before, now = between(sounding, None, -1), between(sounding, 1, None)
         context = self.core(self._inputs(known, before, training=False))[:, early:]
         previous, events = before.events[:, early:], now.events[:, early:]
         seed = tf.random.experimental.stateless_fold_in(seed, 1)
         return self.frame.relaxed(context, previous=previous, given=events, temperature=temperature, seed=seed)
 
-    def _written(self, known, seed) -> Sounding:
-        """Frames drawn one by one for the conditions `known`, silence before them first."""
-        known = {name: tf.cast(known[name], tf.int32) for name in UNKNOWN}
-        count, time = tf.unstack(tf.shape(known["position"]))
-        free = tf.fill([count, time, self.frame.voices], FREE)
-        everything = tf.fill([self.frame.voices, END + 1], True)
-        primer = free[:, :0], tf.cast(free[:, :0], tf.bool)
-        number = tf.abs(seed[0] ^ seed[1])  # The loop takes one number, and its own count of frames.
-        drawn = loop.write(self, known, primer, free, everything, tf.constant(False), 1.0, 1.0, number)[:2]
-        silence = self.frame.silence(count)
-        return self.frame.trace(*(tf.concat([x[:, None], y], 1) for x, y in zip(silence[:2], drawn, strict=True)))
+
+def _written(generator, conditions: Mapping[str, tf.Tensor], seed: tf.Tensor) -> Sounding:
+    """Frames that a generator draws one by one, silence before them first."""
+    known = {name: tf.cast(conditions[name], tf.int32) for name in UNKNOWN}
+    count, time = tf.unstack(tf.shape(known["position"]))
+    free = tf.fill([count, time, generator.frame.voices], FREE)
+    everything = tf.fill([generator.frame.voices, END + 1], True)
+    primer = free[:, :0], tf.cast(free[:, :0], tf.bool)
+    number = tf.abs(seed[0] ^ seed[1])  # The loop takes one number, and its own count of frames.
+    told = {**conditions, **known}
+    drawn = loop.write(generator, told, primer, free, everything, tf.constant(False), 1.0, 1.0, number)[:2]
+    silence = generator.frame.silence(count)
+    return generator.frame.trace(*(tf.concat([x[:, None], y], 1) for x, y in zip(silence[:2], drawn, strict=True)))

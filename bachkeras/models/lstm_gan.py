@@ -32,7 +32,8 @@ class LSTMGAN(AdversarialModel):
     Generators: "lstm", noise at each frame; "latent", one vector of noise for `latent_frames`; "hierarchical", one for
     each bar, with an LSTM over bars before the one over frames (as MuseGAN, Dong et al. 2018, has a vector a bar);
     "autoregressive", an `LSTMAttention`, which hears its own frames: give a trained one for `generator`, and it starts
-    from there. All but the last hear no frame, so they continue nothing and have no likelihood.
+    from there. All but the last write from noise alone, so they continue nothing and have no likelihood; of the frames
+    before, only the frame distribution knows the last one.
 
     Args:
         objective: see `AdversarialModel`.
