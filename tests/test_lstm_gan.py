@@ -236,7 +236,7 @@ def test_frames_from_noise_know_the_frame_before(batch, monkeypatch):
     model = small(generator="latent")
     model.build()
     model.averaged.frame.interval_kernel.assign(tf.random.stateless_normal((4, 8, 14), [1, 2], stddev=9.0))
-    noise = model.averaged.draw_noise(1, 4, tf.constant([3, 4]))
+    noise = model.averaged.draw_noise(1, 8, tf.constant([3, 4]))
     start = model.averaged.start({**{name: value[:1] for name, value in batch.items()}, "noise": noise})
     context, _ = model.step(start, None)
     events = tf.constant([[50, 40, 30, 88]])
