@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -59,7 +59,9 @@ class Progress:
     def best_epoch(self) -> int:
         """The stage's epoch with the lowest `monitor`, from 0; -1 where there is none yet."""
         epochs = range(self.begun, len(self.rows))
-        known = [epoch for epoch in epochs if self.monitor in self.rows[epoch] and not _wrong(self.rows[epoch])]
+        # Of an epoch whose loss is no number the weights are none either, whatever its other figures are.
+        needed = {self.monitor: math.nan, "loss": 0.0}
+        known = [e for e in epochs if all(math.isfinite(self.rows[e].get(name, needed[name])) for name in needed)]
         return min(known, key=lambda epoch: self.rows[epoch][self.monitor], default=-1)
 
     @property
@@ -71,7 +73,8 @@ class Progress:
     def trouble(self) -> str:
         """Why the stage cannot go on, or nothing."""
         row = self.rows[-1] if len(self.rows) > self.begun else {}
-        if wrong := _wrong(row):
+        wrong = [name for name, value in row.items() if not math.isfinite(value)]
+        if wrong:
             return f"{', '.join(wrong)} not finite"
         if row.get(COLLAPSED, 0) >= COLLAPSES:
             return "the samples are all alike, or have next to no chords, as they were at the last evaluation"
@@ -85,11 +88,6 @@ class Progress:
         since = len(self.rows) - 1 - self.best_epoch
         late = training.minutes and self.seconds >= 60 * training.minutes
         return bool(late or (training.patience and since >= training.patience) or self.trouble)
-
-
-def _wrong(row: Mapping[str, float]) -> list[str]:
-    """Which figures of an epoch are not finite; one with any is no good one, whatever its others say."""
-    return [name for name, value in row.items() if not math.isfinite(value)]
 
 
 def write(path: Path, model: keras.Model, progress: Progress) -> None:
