@@ -117,9 +117,8 @@ class Comparison:
         row.add(named, "the samples have nothing to compare: no beat with chords, no notes or no intervals")
         row.add({"style": found, "distances": distances}, "no samples")
         row.add({"ngram_jsd": style.ngram_jsd(heard, self.train)}, "no sample has four beats with chords on end")
-        sopranos = [np.diff(parts.melody(piece, 0)).tolist() for piece in heard]
         row.add(
-            {"self_bleu_4_soprano": novelty.self_bleu(sopranos)},
+            {"self_bleu_4_soprano": novelty.soprano_self_bleu(heard)},
             "there are not two samples whose soprano has four intervals",
         )
         for n in (3, 4):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import novelty, parts, style
 from bachkeras.evaluation.ngrams import ChordTrigram
@@ -47,7 +45,7 @@ class Listener:
         log_p = sum(float(self.trigram.log_prob(piece["pianoroll"]).sum()) for piece in pieces)
         found = {f"ngram_jsd_{n}": jsd for n, jsd in zip(style.NGRAMS, distances, strict=True)}
         found |= {
-            "self_bleu_4_soprano": novelty.self_bleu([np.diff(parts.melody(one, 0)).tolist() for one in heard]),
+            "self_bleu_4_soprano": novelty.soprano_self_bleu(heard),
             "distinct_3": novelty.distinct(heard, 3),
             "hold_ratio": style.lines(heard)["hold_ratio"],
             "trigram_nats_per_frame": -log_p / sum(len(piece["pianoroll"]) for piece in pieces),

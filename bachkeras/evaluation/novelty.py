@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from bachkeras.evaluation.parts import Parts
+from bachkeras.evaluation.parts import Parts, melody
 from bachkeras.evaluation.style import chord_types, ngrams
 from bachkeras.music.voices import REST
 
@@ -74,6 +74,11 @@ def self_bleu(sequences: Sequence[Sequence[Hashable]]) -> float | None:
         hits = [sum(min(k, _others(most[n][g], i)) for g, k in own[n].items()) / own[n].total() for n in range(BLEU)]
         scores.append(np.exp(np.log(np.maximum(hits, 1e-9)).mean()))
     return float(np.mean(scores))
+
+
+def soprano_self_bleu(pieces: Sequence[Parts]) -> float | None:
+    """`self_bleu` of the melodic intervals of the highest voices."""
+    return self_bleu([np.diff(melody(parts, 0)).tolist() for parts in pieces])
 
 
 def _two_most(counts: Sequence[Counter]) -> dict[tuple, list[tuple[int, int]]]:

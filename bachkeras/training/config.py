@@ -9,6 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+GANS = {"gan": "minimax", "wgan": "wasserstein"}
+"""The models that have a generator and a discriminator, and their objectives."""
+
 STAGES = ("training", "prior", "discriminator")
 """The sections that are a `Training`."""
 
@@ -173,11 +176,8 @@ def _section(cls, values: dict[str, Any], name: str):
             value, int if known[key] is int else (int, float) if known[key] is float else known[key]
         ):
             raise ValueError(f"[{name}] {key} is a {known[key].__name__}. Received: {key}={value!r}")
-        if (
-            (value < 0 or (value < 1 and key in ("epochs", "batch_size", "evaluate_every")))
-            if known[key] is not str
-            else not value
-        ):
+        least = 1 if key in ("epochs", "batch_size", "evaluate_every") else 0
+        if value < least if known[key] is not str else not value:
             raise ValueError(f"[{name}] {key} is too small or empty. Received: {key}={value!r}")
         if key == "schedule" and value not in SCHEDULES:
             raise ValueError(f"[{name}] schedule is {' or '.join(SCHEDULES)}. Received: schedule={value!r}")

@@ -10,9 +10,6 @@ from typing import Any
 from bachkeras.training import config
 from bachkeras.training.config import Config
 
-GANS = ("gan", "wgan")
-"""The models that have a generator and a discriminator."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -84,8 +81,8 @@ class Request:
         data = base.data if self.data is None else dataclasses.replace(base.data, name=self.data)
         base = base if self.epochs is None else base.every_stage(epochs=self.epochs)
         parts = {name: getattr(self, name) for name in ("generator", "discriminator") if getattr(self, name)}
-        if parts and self.model not in GANS:
-            raise ValueError(f"{' and '.join(GANS)} have these parts. Received: {_listed([*parts], parts)}")
+        if parts and self.model not in config.GANS:
+            raise ValueError(f"{' and '.join(config.GANS)} have these parts. Received: {_listed([*parts], parts)}")
         return dataclasses.replace(base, data=data, model=base.model | parts)
 
 

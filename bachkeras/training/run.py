@@ -25,7 +25,7 @@ from bachkeras.models.lstm_gan import AUTOREGRESSIVE
 from bachkeras.music import saving
 from bachkeras.training import callbacks, checkpoint, directory, figures, interrupt, samples
 from bachkeras.training.checkpoint import Progress
-from bachkeras.training.config import STAGES, Config, Training, from_dict
+from bachkeras.training.config import GANS, STAGES, Config, Training, from_dict
 
 MODELS = {
     "lstm-attention": models.LSTMAttention,
@@ -36,9 +36,6 @@ MODELS = {
     "wgan": models.LSTMGAN,
 }
 """The models by their names on the command line."""
-
-OBJECTIVES = {"gan": "minimax", "wgan": "wasserstein"}
-"""What those of an `LSTMGAN` stand for."""
 
 FRAMES = {"ChainedVoices": models.ChainedVoices, "IndependentNotes": models.IndependentNotes}
 """The frame distributions by their `class` in a configuration."""
@@ -172,10 +169,8 @@ def make_model(
         ValueError: if the configuration does not fit the model or the data.
     """
     arguments = dict(config.model)
-    if name in OBJECTIVES and arguments.setdefault("objective", OBJECTIVES[name]) != OBJECTIVES[name]:
-        raise ValueError(
-            f"The objective of {name} is {OBJECTIVES[name]}. Received: objective={arguments['objective']!r}"
-        )
+    if name in GANS and arguments.setdefault("objective", GANS[name]) != GANS[name]:
+        raise ValueError(f"The objective of {name} is {GANS[name]}. Received: objective={arguments['objective']!r}")
     parts = {"frame": _frame(config, corpora)} if generator is None else {"generator": generator}
     try:
         model = MODELS[name](**{**arguments, **parts})
@@ -337,7 +332,7 @@ def _like(init: Path, model_name: str, config: Config) -> tuple[Config, list[str
     if content["model"] == model_name:
         further = config.every_stage(precision=there.training.precision)
         return dataclasses.replace(further, model=there.model, frame=there.frame), content["trained_on"]
-    if model_name not in OBJECTIVES or content["model"] != "lstm-attention":
+    if model_name not in GANS or content["model"] != "lstm-attention":
         raise ValueError(f"That run is of the model {content['model']}, not {model_name}. Received: init={str(init)!r}")
     if config.model.get("generator", AUTOREGRESSIVE) != AUTOREGRESSIVE:
         raise ValueError(
