@@ -1,20 +1,19 @@
 """Runs of GANs: judged by their samples, killed and gone on with, broken off where they collapse or diverge."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import small_corpora
-from test_resume import FILES, check_same, history, last_checkpoint
+from test_resume import FILES, check_same, copy_killed, history, last_checkpoint
 
 import bachkeras
 from bachkeras import cli
 from bachkeras.data import catalog
 from bachkeras.evaluation.listening import Listener
 from bachkeras.models import LSTMGAN
-from bachkeras.training import checkpoint, config, directory, figures, run, samples, settings
+from bachkeras.training import config, directory, figures, run, samples, settings
 
 CONFIG = """
 [model]
@@ -62,14 +61,7 @@ def finished(toml, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalog, "load", lambda name, split, **_: CORPORA[split])
         last = last_checkpoint(patch)
-        write = checkpoint.write
-
-        def copying(path, model, progress):
-            write(path, model, progress)
-            if len(progress.rows) == 3:
-                shutil.copytree(out, killed)
-
-        patch.setattr(checkpoint, "write", copying)
+        copy_killed(patch, out, {3: killed})
         assert cli.main(command) == 0
     return out, killed, last
 

@@ -1,12 +1,11 @@
 """Runs of VAEs: from a configuration to figures of their latents; killed and gone on with."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 from conftest import small_corpora
-from test_resume import FILES, Broken, check_same, history, last_checkpoint
+from test_resume import FILES, Broken, check_same, copy_killed, history, last_checkpoint
 
 import bachkeras
 from bachkeras import cli
@@ -60,14 +59,7 @@ def finished(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalog, "load", lambda name, split, **_: CORPORA[split])
         last = last_checkpoint(patch)
-        write = checkpoint.write
-
-        def copying(path, model, progress):
-            write(path, model, progress)
-            if len(progress.rows) == 1:
-                shutil.copytree(out, killed)
-
-        patch.setattr(checkpoint, "write", copying)
+        copy_killed(patch, out, {1: killed})
         assert cli.main(command) == 0
     return out, killed, last
 

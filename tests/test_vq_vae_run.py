@@ -3,13 +3,12 @@
 import csv
 import dataclasses
 import json
-import shutil
 import tomllib
 
 import numpy as np
 import pytest
 from conftest import small_corpora
-from test_resume import FILES, check_same, history, last_checkpoint
+from test_resume import FILES, check_same, copy_killed, history, last_checkpoint
 
 import bachkeras
 from bachkeras import cli
@@ -18,7 +17,7 @@ from bachkeras.evaluation import codes, likelihood
 from bachkeras.models import VQVAE
 from bachkeras.music import midi
 from bachkeras.tasks import codebook
-from bachkeras.training import checkpoint, config, directory, figures, run
+from bachkeras.training import config, directory, figures, run
 from bachkeras.training.request import Request
 
 CONFIG = """
@@ -62,14 +61,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalog, "load", lambda name, split, **_: CORPORA[split])
         last = last_checkpoint(patch)
-        write = checkpoint.write
-
-        def copying(path, model, progress):
-            write(path, model, progress)
-            if len(progress.rows) in killed:
-                shutil.copytree(out, killed[len(progress.rows)])
-
-        patch.setattr(checkpoint, "write", copying)
+        copy_killed(patch, out, killed)
         assert cli.main(command) == 0
     return out, killed, last
 
