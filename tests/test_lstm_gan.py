@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
-from bachkeras.models import adversarial, generators
+from bachkeras.models import adversarial, discriminators, generators
 from bachkeras.models.discriminators import DISCRIMINATORS
 from bachkeras.models.lstm_gan import GENERATORS
 
@@ -47,22 +47,61 @@ def test_every_pair_of_parts_learns(generator, discriminator, batch):
         assert any(np.any(x != y) for x, y in zip(one, other, strict=True))
 
 
+def test_what_a_discriminator_hears():
+    """C major in root position, then its tenor up a fourth and no bass: the tables of two frames by hand."""
+    notes = np.zeros((1, 2, 4, 88), np.float32)
+    for line, key in enumerate((51, 46, 43, 27)):  # c'' g' e' c: key 3 is a C.
+        notes[0, 0, line, key] = 1
+    for line, key in enumerate((51, 46, 48)):
+        notes[0, 1, line, key] = 1
+    heard = discriminators._heard(tf.constant(notes)).numpy()[0]
+    assert heard.shape == (2, discriminators._size_heard(4))
+    blocks = np.split(heard, np.cumsum([352, 12, 144, 144, 48, 4]), -1)
+    c, e, g, a = 3, 7, 10, 0  # Pitch classes from key 0, an A, on.
+    np.testing.assert_array_equal(blocks[0].reshape(notes[0].shape), notes[0])
+    assert {k: n for k, n in enumerate(blocks[1][0]) if n} == {c: 2, e: 1, g: 1}
+    pairs = blocks[2].reshape(2, 12, 12)
+    assert pairs[0].sum() == 6
+    assert (pairs[0, c, g], pairs[0, g, e], pairs[0, e, c], pairs[0, c, c], pairs[0, g, g]) == (1, 1, 1, 1, 0)
+    steps = blocks[3].reshape(2, 12, 12)
+    assert not steps[0].any()
+    assert (steps[1].sum(), steps[1, c, a], steps[1, c, c], steps[1, e, g]) == (12, 2, 2, 1)
+    moves = blocks[4].reshape(2, 4, 12)
+    assert np.argmax(moves[1, :3], -1).tolist() == [0, 0, 5]  # The tenor goes up by five semitones, or down by seven.
+    assert not moves[1, 3].any()
+    np.testing.assert_allclose(blocks[5][1, :3], [0, 0, 5 / 12], atol=1e-6)
+    # Soprano from alto, tenor, bass; alto from tenor, bass; tenor from bass.
+    intervals = blocks[6].reshape(2, 6, 12)
+    assert np.argmax(intervals[0], -1).tolist() == [5, 8, 0, 3, 7, 4]
+
+
+def test_what_is_heard_is_linear_in_each_line():
+    random = np.random.default_rng(0)
+    one = np.eye(88, dtype=np.float32)[random.integers(0, 88, (5, 3, 4))]
+    other = one.copy()
+    other[:, 1, 2] = np.eye(88)[random.integers(0, 88, 5)]
+    middle, ends = discriminators._heard(0.25 * one + 0.75 * other), [discriminators._heard(x) for x in (one, other)]
+    np.testing.assert_allclose(middle, 0.25 * ends[0] + 0.75 * ends[1], atol=1e-5)
+
+
 def test_the_slope_of_a_known_critic():
-    """f(x) = 3 x[0, 5] - 4 x[1, 7] has the slope 5 over all frames and keys; g(x) = sum x^2 has 2 ||x||."""
-    frames = tf.constant(np.random.default_rng(0).normal(size=(4, 2, 88)), tf.float32)
+    """f(x) = 3 x[0, 1, 5] - 4 x[1, 2, 7] has the slope 5 over frames, lines and keys; g(x) = sum x^2 has 2 ||x||."""
+    notes = tf.constant(np.random.default_rng(0).normal(size=(4, 2, 3, 88)), tf.float32)
     np.testing.assert_allclose(
-        adversarial.slopes(lambda x: (3 * x[:, 0, 5] - 4 * x[:, 1, 7])[:, None], frames), np.full(4, 5.0), rtol=1e-6
+        adversarial.slopes(lambda x: (3 * x[:, 0, 1, 5] - 4 * x[:, 1, 2, 7])[:, None], notes),
+        np.full(4, 5.0),
+        rtol=1e-6,
     )
-    two_scales = adversarial.slopes(lambda x: tf.stack([tf.reduce_sum(x**2, [1, 2])] * 2, -1), frames)
-    np.testing.assert_allclose(two_scales, 4 * np.linalg.norm(frames.numpy().reshape(4, -1), axis=1), rtol=1e-5)
+    two_scales = adversarial.slopes(lambda x: tf.stack([tf.reduce_sum(x**2, [1, 2, 3])] * 2, -1), notes)
+    np.testing.assert_allclose(two_scales, 4 * np.linalg.norm(notes.numpy().reshape(4, -1), axis=1), rtol=1e-5)
     with tf.GradientTape() as tape:  # Where there is no slope the penalty still has a gradient.
         weight = tf.Variable(0.0)
-        loss = adversarial.slopes(lambda x: weight * x[:, 0, :1], frames)
+        loss = adversarial.slopes(lambda x: weight * x[:, 0, 0, :1], notes)
     assert np.isfinite(tape.gradient(loss, weight))
 
 
 def test_the_penalty_by_hand(batch, monkeypatch):
-    """A critic f(x) = 3 x[0, 5] - 4 x[1, 7]: (5 - 1)^2 for Wasserstein, 5^2 / 2 for minimax, each times its weight."""
+    """f(x) = 3 x[0, 1, 5] - 4 x[1, 2, 7]: (5 - 1)^2 for Wasserstein, 5^2 / 2 for minimax, each times its weight."""
     wanted = {"wasserstein": 10.0 * 16, "minimax": 10.0 * 12.5}
     for objective, penalty in wanted.items():
         model = small(objective, gradient_penalty=10.0)
@@ -70,10 +109,11 @@ def test_the_penalty_by_hand(batch, monkeypatch):
         losses = []
         for one in (model, free):
             one.build()
-            real, fake = (tf.cast(np.random.default_rng(i).random((6, 8, 88)) < 0.1, tf.float32) for i in (0, 1))
+            real, fake = (tf.cast(np.random.default_rng(i).random((6, 8, 4, 88)) < 0.1, tf.float32) for i in (0, 1))
 
-            def critic(frames, known, mask, training=None):
-                return models.discriminators.Verdict((3 * frames[:, 0, 5] - 4 * frames[:, 1, 7])[:, None], None)
+            def critic(notes, known, mask, training=None):
+                score = 3 * notes[:, 0, 1, 5] - 4 * notes[:, 1, 2, 7]
+                return models.discriminators.Verdict(score[:, None], None)
 
             monkeypatch.setattr(one, "discriminator", critic)
             losses.append(float(one._critic_loss(real, fake, batch, batch["mask"])[0]))
@@ -81,10 +121,10 @@ def test_the_penalty_by_hand(batch, monkeypatch):
 
 
 def test_a_point_between_is_uniform_on_the_line():
-    real, fake = tf.ones((2000, 3, 88)), tf.zeros((2000, 3, 88))
+    real, fake = tf.ones((2000, 3, 2, 88)), tf.zeros((2000, 3, 2, 88))
     points = adversarial.between(real, fake, tf.constant([1, 2])).numpy()
-    assert np.all(points == points[:, :1, :1])  # One share for a whole example.
-    shares = np.sort(points[:, 0, 0])
+    assert np.all(points == points[:, :1, :1, :1])  # One share for a whole example.
+    shares = np.sort(points[:, 0, 0, 0])
     np.testing.assert_allclose(shares, np.linspace(0, 1, 2000), atol=0.04)
 
 
@@ -127,7 +167,7 @@ def test_kernels_are_normalised_but_recurrent_ones(discriminator, batch):
     model = small(discriminator=discriminator, spectral_normalization=True)
     step(model, batch)
     for _ in range(20):  # Each call does one step of the power iteration.
-        model.discriminator(batch["pianoroll"][:, 1:], batch, batch["mask"], training=True)
+        model.discriminator(model._real(batch), batch, batch["mask"], training=True)
     norms = {
         variable.path: np.linalg.norm(variable.numpy().reshape(-1, variable.shape[-1]), 2)
         for variable in model.discriminator.trainable_variables
@@ -222,8 +262,8 @@ def test_a_language_model_as_generator(batch):
 def test_an_autoregressive_generator_is_heard_as_it_writes(batch, monkeypatch):
     """What it draws frame by frame and hears again all at once: the frames are the same, silence before the first."""
     lengths = set()
-    for roll, events in heard_again("autoregressive", batch, monkeypatch):
-        np.testing.assert_allclose(roll, models.ChainedVoices().pianoroll(events[:, -8:]), atol=1e-6)
+    for notes, events in heard_again("autoregressive", batch, monkeypatch):
+        np.testing.assert_allclose(notes, models.ChainedVoices().notes(events[:, -8:]), atol=1e-6)
         lengths.add(events.shape[1])
     assert min(lengths) >= 9
     assert max(lengths) <= 17
@@ -231,8 +271,8 @@ def test_an_autoregressive_generator_is_heard_as_it_writes(batch, monkeypatch):
 
 
 def test_frames_from_noise_know_the_frame_before(batch, monkeypatch):
-    for roll, events in heard_again("latent", batch, monkeypatch):
-        np.testing.assert_allclose(roll, models.ChainedVoices().pianoroll(events[:, 1:]), atol=1e-6)
+    for notes, events in heard_again("latent", batch, monkeypatch):
+        np.testing.assert_allclose(notes, models.ChainedVoices().notes(events[:, 1:]), atol=1e-6)
     model = small(generator="latent")
     model.build()
     model.averaged.frame.interval_kernel.assign(tf.random.stateless_normal((4, 8, 14), [1, 2], stddev=9.0))
@@ -245,7 +285,7 @@ def test_frames_from_noise_know_the_frame_before(batch, monkeypatch):
 
 
 def heard_again(generator, batch, monkeypatch):
-    """Relaxed frames of a generator, and the events that it had drawn, silence first; six times."""
+    """Relaxed notes of a generator, and the events that it had drawn, silence first; six times."""
     model = small(generator=generator)
     model.build()
     known = {name: batch[name] for name in ("tonic", "mode", "timestep", "position")}
@@ -253,10 +293,10 @@ def heard_again(generator, batch, monkeypatch):
     monkeypatch.setattr(generators, "_written", lambda *arguments: drawn.append(written(*arguments)) or drawn[-1])
     for number in range(6):
         noise = model.generator.draw_noise(6, 8, tf.constant([number, 1]))
-        roll = model.generator.relaxed(noise, known, temperature=1.0, seed=tf.constant([number, 5]))
+        notes = model.generator.relaxed(noise, known, temperature=None, seed=tf.constant([number, 5]))
         events = drawn[-1].events
         assert np.all(events[:, 0] == 88)
-        yield roll, events
+        yield notes, events
 
 
 def test_what_is_refused():
@@ -266,7 +306,8 @@ def test_what_is_refused():
         ({"discriminator": "mlp"}, "Received: discriminator='mlp'"),
         ({"critic_steps": 0}, "critic_steps is at least 1"),
         ({"ema": 1.0}, "ema is 0 or more and below 1"),
-        ({"final_temperature": 0.0}, "Temperatures are above 0"),
+        ({"temperature": 0.0}, "Temperatures are above 0"),
+        ({"final_temperature": 0.5}, "Received: temperature=None, final_temperature=0.5"),
         ({"frame": models.ChainedVoices(onsets=True)}, "Received: onsets=True"),
         ({"dtype": "mixed_bfloat16"}, "computes in float32"),
     ):

@@ -20,7 +20,7 @@ def write(model, conditions, primer, given, allowed, until_end, temperature, top
             else the model is told.
         primer: events, int32, and onsets, bool, `(count, primer, voices)`, to continue; may have no frames.
         given: int32 `(count, length, voices)`, events to keep, -1 = free.
-        allowed: bool `(voices, 89)`, what free events may be, see `FrameDistribution.sample`.
+        allowed: bool `(voices, 89)`, what free events may be, or None; see `FrameDistribution.sample`.
         until_end: bool scalar, whether a piece is over where the model ends it.
         temperature: float32 scalar.
         top_p: float32 scalar.

@@ -41,7 +41,7 @@ def slopes(score: Callable[[tf.Tensor], tf.Tensor], frames: tf.Tensor) -> tf.Ten
     """||grad score|| at some frames, float32 `(batch,)`: over all frames and keys of an example.
 
     Args:
-        score: from frames `(batch, time, 88)` to scores `(batch, scales)`, of which the sum is derived.
+        score: from notes `(batch, time, lines, 88)` to scores `(batch, scales)`, of which the sum is derived.
         frames: where.
     """
     with tf.GradientTape() as tape:
@@ -49,12 +49,12 @@ def slopes(score: Callable[[tf.Tensor], tf.Tensor], frames: tf.Tensor) -> tf.Ten
         total = tf.reduce_sum(score(frames))
     gradient = tape.gradient(total, frames)
     # The root has no derivative at 0.
-    return tf.sqrt(tf.reduce_sum(gradient**2, [1, 2]) + 1e-12)
+    return tf.sqrt(tf.reduce_sum(gradient**2, [1, 2, 3]) + 1e-12)
 
 
 def between(real: tf.Tensor, fake: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """A point on the line from each generated example to a real one, uniformly."""
-    share = tf.random.stateless_uniform((tf.shape(real)[0], 1, 1), seed)
+    share = tf.random.stateless_uniform((tf.shape(real)[0], 1, 1, 1), seed)
     return share * real + (1 - share) * fake
 
 

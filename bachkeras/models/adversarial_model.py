@@ -58,8 +58,9 @@ class AdversarialModel(TwoOptimizers):
         feature_matching: weight of the squared distance of the mean features of real and generated windows in the
             generator's loss (Salimans et al. 2016, section 3.1).
         ema: decay of the moving average of the generator's weights (Yazici et al. 2019); 0: the weights as they are.
-        temperature: of the gradient through the draws, at the beginning.
-        final_temperature: after `anneal_steps`.
+        temperature: of the Gumbel-softmax that gradients pass the draws through, at the beginning; None: there is no
+            Gumbel-softmax, see `FrameDistribution.relaxed`.
+        final_temperature: after `anneal_steps`; None: the same.
         anneal_steps: steps in which temperature and instance noise fall.
         condition_dropout: share of the examples for which training makes a condition unknown, see `Conditions`.
     """
@@ -82,8 +83,8 @@ class AdversarialModel(TwoOptimizers):
         instance_noise: float = 0.0,
         feature_matching: float = 0.0,
         ema: float = 0.995,
-        temperature: float = 1.0,
-        final_temperature: float = 1.0,
+        temperature: float | None = None,
+        final_temperature: float | None = None,
         anneal_steps: int = 1000,
         condition_dropout: float = 0.1,
         **kwargs,
@@ -132,16 +133,18 @@ class AdversarialModel(TwoOptimizers):
         for name in ("label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is 0 or more and below 1. Received: {name}={getattr(self, name)}")
-        if min(self.temperature, self.final_temperature) <= 0:
+        first, last = (1.0 if value is None else value for value in (self.temperature, self.final_temperature))
+        if min(first, last) <= 0 or (self.temperature is None and self.final_temperature is not None):
             raise ValueError(
-                "Temperatures are above 0. "
+                "Temperatures are above 0, and the final one needs one to begin with. "
                 f"Received: temperature={self.temperature}, final_temperature={self.final_temperature}"
             )
 
     def scores(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """What the discriminator says of a batch, float32 `(batch,)`, the higher the more real; a sum over scales."""
         self.ensure_built()
-        return tf.reduce_sum(self.discriminator(batch["pianoroll"][:, 1:], batch, batch["mask"]).scores, -1)
+        notes = self.frame.notes(self.frame.events(batch)[0][:, 1:])
+        return tf.reduce_sum(self.discriminator(notes, batch, batch["mask"]).scores, -1)
 
     def build_optimizers(self):
         """See `FrameModel`."""
@@ -222,7 +225,9 @@ class AdversarialModel(TwoOptimizers):
     def _fake(self, generator, known):
         """Generated frames for the conditions of a batch, that gradients pass through."""
         noise = generator.draw_noise(*tf.unstack(tf.shape(known["position"])), self._seed())
-        temperature = self.temperature + self._progress() * (self.final_temperature - self.temperature)
+        temperature = self.temperature
+        if self.final_temperature is not None:
+            temperature += self._progress() * (self.final_temperature - temperature)
         return generator.relaxed(noise, known, temperature=temperature, seed=self._seed())
 
     def _progress(self):
@@ -233,7 +238,7 @@ class AdversarialModel(TwoOptimizers):
         """The frames of a batch without the notes for which the generator has no voice."""
         events, _, dropped = self.frame.events(batch)
         self.dropped_notes.update_state(dropped[:, 1:])
-        return self.frame.pianoroll(events[:, 1:])
+        return self.frame.notes(events[:, 1:])
 
     def _seed(self):
         """A seed for one draw, int32 `(2,)`."""

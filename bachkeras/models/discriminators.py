@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -15,8 +17,11 @@ from bachkeras.music.pianoroll import KEYS
 PITCH_CLASSES = np.eye(12, dtype=np.float32)[np.arange(KEYS) % 12]
 """From the 88 keys to their pitch classes, `(88, 12)`."""
 
-HARMONY = 12 + 2 * 12**2
-"""Numbers of a frame's pitch classes, their pairs, and their pairs with those of the frame before."""
+INTERVALS = np.eye(12, dtype=np.float32)[np.subtract.outer(np.arange(12), np.arange(12)) % 12].reshape(144, 12)
+"""From pairs of pitch classes to the interval class from the second up to the first, `(144, 12)`."""
+
+HEIGHT = (np.arange(KEYS, dtype=np.float32) - KEYS / 2) / 12
+"""Of each key, in octaves."""
 
 
 class Verdict(NamedTuple):
@@ -34,10 +39,9 @@ class Verdict(NamedTuple):
 class Discriminator(keras.layers.Layer):
     """From frames, real or relaxed, to a score for each scale on which they are heard.
 
-    It hears each frame as its 88 keys, its pitch classes, every two of these together and each with each of the frame
-    before, and what is known of the piece: products are what harmony is made of, and what layers this narrow learn
-    slowly. A subclass says in `_parts` which layers follow, on each scale a list; each scale's score is linear in the
-    last layer, a mean over time, and has no bias: a critic's does not matter.
+    It hears each frame as `_heard` says, and what is known of the piece. A subclass says in `_parts` which layers
+    follow, on each scale a list; each scale's score is linear in the last layer, a mean over time, and has no bias: a
+    critic's does not matter.
 
     Args:
         hidden: width of every layer.
@@ -45,12 +49,19 @@ class Discriminator(keras.layers.Layer):
             al. 2018). Recurrent kernels are left as they are: Keras normalises none of an LSTM's.
         minibatch_stddev: let the score know how much the batch's features differ (Karras et al. 2018, section 3), so
             that samples which are all alike are found out.
+        lines: of a frame, see `FrameDistribution.notes`.
     """
 
     def __init__(
-        self, hidden: int = 64, spectral_normalization: bool = False, minibatch_stddev: bool = False, **kwargs
+        self,
+        hidden: int = 64,
+        spectral_normalization: bool = False,
+        minibatch_stddev: bool = False,
+        lines: int = 4,
+        **kwargs,
     ):
         super().__init__(**kwargs)
+        self.lines = lines
         self.hidden = hidden
         self.spectral_normalization = spectral_normalization
         self.minibatch_stddev = minibatch_stddev
@@ -58,13 +69,13 @@ class Discriminator(keras.layers.Layer):
 
     def get_config(self):
         """Constructor arguments."""
-        names = ("hidden", "spectral_normalization", "minibatch_stddev")
+        names = ("hidden", "spectral_normalization", "minibatch_stddev", "lines")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def build(self, input_shape=None):
         """Create the layers; they depend on no input's shape."""
         self.input_dense = self._dense("input")
-        self.input_dense.build((None, None, KEYS + HARMONY + self.conditions.size))
+        self.input_dense.build((None, None, _size_heard(self.lines) + self.conditions.size))
         self.scales, self.heads = self._parts(), []
         for number, layers in enumerate(self.scales):
             shape = (None, None, self.hidden)
@@ -75,17 +86,16 @@ class Discriminator(keras.layers.Layer):
             self.heads.append(head)
         self.built = True
 
-    def call(self, frames: tf.Tensor, known: Mapping[str, tf.Tensor], mask: tf.Tensor, training=None) -> Verdict:
+    def call(self, notes: tf.Tensor, known: Mapping[str, tf.Tensor], mask: tf.Tensor, training=None) -> Verdict:
         """Score some frames.
 
         Args:
-            frames: float32 `(batch, time, 88)`.
+            notes: float32 `(batch, time, lines, 88)`.
             known: the conditions, see `Conditions`.
             mask: float32 `(batch, time)`; padded frames are silent.
             training: whether spectral normalisation goes on.
         """
-        frames *= mask[..., None]
-        x = tf.concat([frames, _harmony(frames), self.conditions(known)], -1)
+        x = tf.concat([_heard(notes * mask[..., None, None]), self.conditions(known)], -1)
         x = _active(self._apply(self.input_dense, x, training))
         scores, features = [], []
         for layers, head in zip(self.scales, self.heads, strict=True):
@@ -191,13 +201,48 @@ def _active(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.leaky_relu(x, 0.2)
 
 
-def _harmony(frames: tf.Tensor) -> tf.Tensor:
-    """Pitch classes and their products, `(batch, time, HARMONY)`; before the first frame is silence."""
-    classes = tf.tensordot(frames, PITCH_CLASSES, 1)
-    before = tf.pad(classes[:, :-1], [[0, 0], [1, 0], [0, 0]])
-    shape = tf.concat([tf.shape(classes)[:2], [HARMONY - 12]], 0)
-    pairs = classes[:, :, None, :, None] * tf.stack([classes, before], 2)[:, :, :, None, :]
-    return tf.concat([classes, tf.reshape(pairs, shape)], -1)
+def _heard(notes: tf.Tensor) -> tf.Tensor:
+    """What there is to hear in frames: `(batch, time, _size_heard(lines))` from notes `(batch, time, lines, 88)`.
+
+    The keys of each line; pitch classes; which two are together, and which follow one another; the interval class of
+    each two lines; how each line moves, as interval class and as far as it goes. Before the first frame is silence.
+
+    These products are what harmony and counterpoint are made of, and narrow layers learn them slowly. All are linear in
+    each line alone. So the gradient through one line's draw tells rightly what another note would have changed, the
+    other lines as they are; products of a frame's keys with themselves would put the other note beside its rival.
+    """
+    classes = tf.tensordot(notes, PITCH_CLASSES, 1)
+    height = tf.tensordot(notes, HEIGHT, 1)
+    before = tf.pad(classes[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0]])
+    every, every_before = tf.reduce_sum(classes, 2), tf.reduce_sum(before, 2)
+    lines = tf.unstack(classes, axis=2)
+    pairs = list(itertools.combinations(range(len(lines)), 2))
+    found = [
+        _flat(notes),
+        every,
+        _flat(tf.einsum("btvi,btvj->btij", tf.cumsum(classes, 2, exclusive=True), classes)),
+        _flat(every_before[..., :, None] * every[..., None, :]),
+        _flat(_intervals(classes, before)),
+        height - tf.pad(height[:, :-1], [[0, 0], [1, 0], [0, 0]]),
+    ]
+    if pairs:
+        found.append(_flat(_intervals(*(tf.stack([lines[pair[side]] for pair in pairs], 2) for side in (0, 1)))))
+    return tf.concat(found, -1)
+
+
+def _size_heard(lines: int) -> int:
+    return KEYS * lines + 12 + 2 * 144 + 12 * lines + lines + 12 * (lines * (lines - 1) // 2)
+
+
+def _intervals(upper: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
+    """Interval classes `(..., 12)` between pitch classes `(..., 12)`, of each two of them the product."""
+    pairs = upper[..., :, None] * lower[..., None, :]
+    return tf.tensordot(tf.reshape(pairs, tf.concat([tf.shape(upper)[:-1], [144]], 0)), INTERVALS, 1)
+
+
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    """`(batch, time, ...)` as `(batch, time, size)`."""
+    return tf.reshape(x, tf.concat([tf.shape(x)[:2], [math.prod(x.shape[2:])]], 0))
 
 
 def _spread(features: tf.Tensor) -> tf.Tensor:

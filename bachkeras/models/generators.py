@@ -12,7 +12,7 @@ from bachkeras.generation import loop
 from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
 from bachkeras.layers.frame import FrameDistribution
-from bachkeras.layers.frame.base import END, FREE, Sounding, between
+from bachkeras.layers.frame.base import FREE, Sounding, between
 from bachkeras.models.lstm_attention import LSTMAttention
 
 
@@ -173,10 +173,9 @@ def _written(generator, conditions: Mapping[str, tf.Tensor], seed: tf.Tensor) ->
     known = {name: tf.cast(conditions[name], tf.int32) for name in UNKNOWN}
     count, time = tf.unstack(tf.shape(known["position"]))
     free = tf.fill([count, time, generator.frame.voices], FREE)
-    everything = tf.fill([generator.frame.voices, END + 1], True)
     primer = free[:, :0], tf.cast(free[:, :0], tf.bool)
     number = tf.abs(seed[0] ^ seed[1])  # The loop takes one number, and its own count of frames.
     told = {**conditions, **known}
-    drawn = loop.write(generator, told, primer, free, everything, tf.constant(False), 1.0, 1.0, number)[:2]
+    drawn = loop.write(generator, told, primer, free, None, tf.constant(False), 1.0, 1.0, number)[:2]
     silence = generator.frame.silence(count)
     return generator.frame.trace(*(tf.concat([x[:, None], y], 1) for x, y in zip(silence[:2], drawn, strict=True)))

@@ -91,6 +91,7 @@ class LSTMGAN(AdversarialModel):
             discriminator_hidden,
             spectral_normalization,
             minibatch_stddev,
+            self.generator.frame.lines,
             dtype=self.dtype_policy,
             name="discriminator",
         )

@@ -66,9 +66,11 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         labelled: whether a column of events is a voice of its own, and not a rank among the notes of a frame.
         onsets: whether a repeated note is told from a held one.
         held: the longest length of an event that `features` tells apart, in frames; 0: none.
+        lines: rows of `notes` and `relaxed`: 1 where notes have no order.
     """
 
     voices: int
+    lines: int
     feature_size: int
     labelled = False
     onsets = False
@@ -98,6 +100,10 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
     @abc.abstractmethod
     def pianoroll(self, events: tf.Tensor) -> tf.Tensor:
         """Turn events `(..., voices)` into frames, float32 `(..., 88)`: the inverse of `events`."""
+
+    @abc.abstractmethod
+    def notes(self, events: tf.Tensor) -> tf.Tensor:
+        """Turn events `(..., voices)` into the keys of each line, float32 `(..., lines, 88)`, none for `END`."""
 
     @abc.abstractmethod
     def features(self, sounding: Sounding) -> tf.Tensor:
@@ -226,20 +232,21 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         *,
         previous: tf.Tensor | None = None,
         given: tf.Tensor | None = None,
-        temperature: tf.Tensor | float = 1.0,
+        temperature: tf.Tensor | float | None = None,
         seed: tf.Tensor,
     ) -> tf.Tensor:
-        """A sampled frame that gradients pass through, float32 `(..., 88)`.
+        """A sampled frame that gradients pass through: its `notes`, float32 `(..., lines, 88)`.
 
-        Straight-through Gumbel-softmax (Jang, Gu and Poole 2017, section 2.2): forward the drawn 0 or 1, backward the
-        gradient of the softmax at `temperature`.
+        Straight-through: forward the drawn 0 or 1, backward the gradient of the probabilities (Bengio, Leonard and
+        Courville 2013, section 4), right on average for whatever is linear in the draw; or, at a `temperature`, that of
+        the Gumbel-softmax of the draw's own noise (Jang, Gu and Poole 2017, section 2.2).
 
         Args:
             context: `(..., C)`.
             previous: see `log_prob`.
             given: int32 `(..., voices)`, the events of a frame that was drawn from `context` already; None: draw it.
                 Then the noise is drawn from what it may have been.
-            temperature: of the gradient; above 0.
+            temperature: of the Gumbel-softmax, above 0; None: the probabilities.
             seed: see `sample`.
         """
 
@@ -293,7 +300,7 @@ def multi_hot(events: tf.Tensor) -> tf.Tensor:
 
 def linear(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """`x` times a kernel, in the precision of `x`."""
-    return tf.linalg.matmul(x, tf.cast(kernel, x.dtype))
+    return tf.tensordot(x, tf.cast(kernel, x.dtype), 1)  # One product of matrices, which matmul's gradient is not.
 
 
 def at(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
@@ -330,6 +337,8 @@ def temper(logits: tf.Tensor, temperature: tf.Tensor | float, top_p: tf.Tensor |
     """Log probabilities after temperature and nucleus (Holtzman et al. 2020) filtering, float32 `(..., classes)`."""
     forbidden = logits <= FORBIDDEN / 2
     log_p = tf.nn.log_softmax(tf.where(forbidden, FORBIDDEN, logits / temperature))
+    if isinstance(top_p, float) and top_p >= 1.0:
+        return log_p  # No sorting: a GAN draws each frame that it learns from.
     descending = tf.sort(log_p, direction="DESCENDING")
     before = tf.cumsum(tf.exp(descending), axis=-1, exclusive=True)
     inside = (before < top_p) | (tf.convert_to_tensor(top_p) >= 1.0)

@@ -88,7 +88,7 @@ class ChainedVoices(FrameDistribution):
             raise ValueError(f"A frame has 1 to {KEYS} voices. Received: voices={voices}")
         if held < 0:
             raise ValueError(f"held is a number of frames, 0 or more. Received: held={held}")
-        self.voices = voices
+        self.voices = self.lines = voices
         self.units = units
         self.reach = reach
         self.labelled = labelled
@@ -165,6 +165,10 @@ class ChainedVoices(FrameDistribution):
         """See `FrameDistribution.pianoroll`."""
         return multi_hot(events)
 
+    def notes(self, events):
+        """See `FrameDistribution.notes`: a line for each event."""
+        return tf.one_hot(events, KEYS)
+
     def features(self, sounding):
         """The frame as multi-hot keys, each voice as one of the 89 events, and whether and since when it sounds."""
         columns = [tf.one_hot(sounding.events, EVENTS)]
@@ -240,7 +244,7 @@ class ChainedVoices(FrameDistribution):
         prefix = tf.add_n([leading[..., k] * log_p for k, log_p in log_given])
         return Draw(tf.stack(events, -1), struck, tf.add_n(log_q), tf.add_n([x for _, x in log_given]), prefix)
 
-    def relaxed(self, context, *, previous=None, given=None, temperature=1.0, seed):
+    def relaxed(self, context, *, previous=None, given=None, temperature=None, seed):
         """See `FrameDistribution.relaxed`. Whether a note is struck is drawn, but no gradient passes through it."""
         noise, coins = self._noise(tf.shape(context)[:-1], seed)
         notes = []
@@ -250,7 +254,7 @@ class ChainedVoices(FrameDistribution):
             if given is not None:
                 drawn_by = tf.stop_gradient(gumbel_before(logits, given[..., k], drawn_by))
             noisy = logits + drawn_by
-            soft = tf.nn.softmax(noisy / temperature)
+            soft = tf.nn.softmax(logits if temperature is None else noisy / temperature)
             event = tf.one_hot(tf.argmax(noisy, -1), EVENTS) + soft - tf.stop_gradient(soft)
             notes.append(event[..., :KEYS])
             return event
@@ -259,8 +263,7 @@ class ChainedVoices(FrameDistribution):
             return tf.argmax(logits + coins[..., k, :], -1) > 0
 
         self._chain(context, previous, choose, strike)
-        # Two labelled voices may sing one note.
-        return 1 - tf.reduce_prod(1 - tf.stack(notes), 0) if self.labelled else tf.add_n(notes)
+        return tf.stack(notes, -2)
 
     def _chain(self, context, previous, choose, strike, training=None):
         """Walk the heads from the top note down.
@@ -276,11 +279,12 @@ class ChainedVoices(FrameDistribution):
         """
         context = self.context_dropout(tf.convert_to_tensor(context), training=training)
         hidden = linear(context, self.context_kernel) + tf.cast(self.context_bias, context.dtype)
+        parts = tf.split(hidden, self.voices, -1)
         last = tf.fill(tf.shape(context)[:-1], START)
         before = 0.0
         above: list[tf.Tensor] = []
         for k in range(self.voices):
-            head = tf.nn.gelu(hidden[..., k * self.units : (k + 1) * self.units] + before)
+            head = tf.nn.gelu(parts[k] + before)
             head = self.hidden_dropout(head, training=training)
             logits = tf.cast(linear(head, self.head_kernel[k]), tf.float32) + tf.cast(self.head_bias[k], tf.float32)
             motion, spacing = tf.split(tf.cast(linear(head, self.interval_kernel[k]), tf.float32), 2, axis=-1)

@@ -24,6 +24,7 @@ class IndependentNotes(FrameDistribution):
         super().__init__(**kwargs)
         self.dropout = dropout
         self.voices = KEYS
+        self.lines = 1
         self.feature_size = KEYS
         self.keys = keras.layers.Dense(KEYS, dtype=self.dtype_policy, name="keys")
         self.context_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
@@ -45,6 +46,10 @@ class IndependentNotes(FrameDistribution):
     def pianoroll(self, events):
         """See `FrameDistribution.pianoroll`."""
         return multi_hot(events)
+
+    def notes(self, events):
+        """See `FrameDistribution.notes`: the frame, as one line."""
+        return self.pianoroll(events)[..., None, :]
 
     def features(self, sounding):
         """The frame as multi-hot keys."""
@@ -82,14 +87,15 @@ class IndependentNotes(FrameDistribution):
         log_given = tf.reduce_sum(tf.where(settled, log_given, 0.0), -1)
         return Draw(top_notes(sounds, self.voices)[0], None, log_q, log_given, log_given)
 
-    def relaxed(self, context, *, previous=None, given=None, temperature=1.0, seed):
-        """See `FrameDistribution.relaxed`: the binary case (Maddison, Mnih and Teh 2017, the binary Concrete)."""
+    def relaxed(self, context, *, previous=None, given=None, temperature=None, seed):
+        """See `FrameDistribution.relaxed`; at a temperature the binary Concrete (Maddison, Mnih and Teh 2017)."""
         log_p = self(context)
         uniform = tf.random.stateless_uniform(tf.shape(log_p)[:-1], seed)
         if given is not None:  # A key sounds where the uniform number is above its probability of silence.
             silent = tf.stop_gradient(tf.exp(log_p[..., 0]))
             uniform = tf.where(multi_hot(given) > 0.5, silent + (1 - silent) * uniform, silent * uniform)
         uniform = tf.clip_by_value(uniform, 1e-7, 1.0 - 1e-7)
-        noisy = log_p[..., 1] - log_p[..., 0] + tf.math.log(uniform) - tf.math.log1p(-uniform)
-        soft = tf.sigmoid(noisy / temperature)
-        return tf.cast(noisy > 0, tf.float32) + soft - tf.stop_gradient(soft)
+        logits = log_p[..., 1] - log_p[..., 0]
+        noisy = logits + tf.math.log(uniform) - tf.math.log1p(-uniform)
+        soft = tf.sigmoid(logits if temperature is None else noisy / temperature)
+        return (tf.cast(noisy > 0, tf.float32) + soft - tf.stop_gradient(soft))[..., None, :]
