@@ -13,9 +13,9 @@ class Objective(NamedTuple):
 
     Attributes:
         name: "minimax" or "wasserstein".
-        critic_loss: of scores of real and generated frames and the smoothing of real labels.
-        generator_loss: of scores of generated frames.
-        penalized: from real and generated frames and a seed to the frames at which slopes are penalised.
+        critic_loss: of scores of real and generated notes and the smoothing of real labels.
+        generator_loss: of scores of generated notes.
+        penalized: from real and generated notes and a seed to the notes at which slopes are penalised.
         penalty: of slopes.
     """
 
@@ -37,17 +37,17 @@ def objective(name: str) -> Objective:
     return OBJECTIVES[name]
 
 
-def slopes(score: Callable[[tf.Tensor], tf.Tensor], frames: tf.Tensor) -> tf.Tensor:
-    """||grad score|| at some frames, float32 `(batch,)`: over all frames and keys of an example.
+def slopes(score: Callable[[tf.Tensor], tf.Tensor], notes: tf.Tensor) -> tf.Tensor:
+    """||grad score|| at some notes, float32 `(batch,)`: over all frames, lines and keys of an example.
 
     Args:
         score: from notes `(batch, time, lines, 88)` to scores `(batch, scales)`, of which the sum is derived.
-        frames: where.
+        notes: where.
     """
     with tf.GradientTape() as tape:
-        tape.watch(frames)
-        total = tf.reduce_sum(score(frames))
-    gradient = tape.gradient(total, frames)
+        tape.watch(notes)
+        total = tf.reduce_sum(score(notes))
+    gradient = tape.gradient(total, notes)
     # The root has no derivative at 0.
     return tf.sqrt(tf.reduce_sum(gradient**2, [1, 2, 3]) + 1e-12)
 

@@ -28,15 +28,15 @@ FIGURES = (
 class AdversarialModel(TwoOptimizers):
     """A generative adversarial network (Goodfellow et al. 2014) over windows of frames.
 
-    The discriminator D gives a score on each of its scales; with real frames x and generated ones g, summed over the
+    The discriminator D gives a score on each of its scales; with real notes x and generated ones g, summed over the
     scales, the losses of D and of the generator are
 
         "minimax":      softplus(-D(x)) + softplus(D(g)) + P / 2 ||grad D(x)||^2,       softplus(-D(g))
         "wasserstein":  D(g) - D(x) + P (||grad D(y)|| - 1)^2,                          -D(g)
 
-    means over the batch, P = `gradient_penalty`, y between x and g, norms over all frames and keys. "minimax" is the
-    non-saturating form; its penalty is R1 (Mescheder, Geiger and Nowozin 2018). "wasserstein" is WGAN-GP (Gulrajani et
-    al. 2017, equation 3), y = u x + (1 - u) g with u uniform; the historical way is `weight_clip` instead (Arjovsky,
+    means over the batch, P = `gradient_penalty`, y between x and g, norms over all frames, lines and keys. "minimax" is
+    the non-saturating form; its penalty is R1 (Mescheder, Geiger and Nowozin 2018). "wasserstein" is WGAN-GP (Gulrajani
+    et al. 2017, equation 3), y = u x + (1 - u) g with u uniform; the historical way is `weight_clip` instead (Arjovsky,
     Chintala and Bottou 2017). The two time scales of Heusel et al. (2017) are two learning rates, see `compile`.
 
     `fit` takes batches of windows. It tells the losses; `critic_gap`, D(x) - D(g); `critic_slope`, the mean of
@@ -154,7 +154,7 @@ class AdversarialModel(TwoOptimizers):
     def train_step(self, batch):
         """Steps of the discriminator, then one of the generator against it; and the figures of both.
 
-        The last step of the discriminator and that of the generator are on the same generated frames.
+        The last step of the discriminator and that of the generator are on the same generated notes.
         """
         known = self.conditions.forget(batch)
         real = self._real(batch)
@@ -206,24 +206,24 @@ class AdversarialModel(TwoOptimizers):
 
     def _critic_loss(self, real, fake, known, mask, training=False):
         """The discriminator's loss, its penalty included, and its figures."""
-        scores = [self._hear(frames, known, mask, training).scores for frames in (real, fake)]
+        scores = [self._hear(notes, known, mask, training).scores for notes in (real, fake)]
         loss = tf.reduce_mean(tf.reduce_sum(self.objective.critic_loss(*scores, self.label_smoothing), -1))
         gap = tf.reduce_mean(tf.reduce_sum(scores[0] - scores[1], -1))
         at = self.objective.penalized(real, fake, self._seed())
         # Not in training: spectral normalisation changes kernels, and there would be no one function to derive.
-        slopes = adversarial.slopes(lambda frames: self.discriminator(frames, known, mask).scores, at)
+        slopes = adversarial.slopes(lambda notes: self.discriminator(notes, known, mask).scores, at)
         loss += self.gradient_penalty * tf.reduce_mean(self.objective.penalty(slopes))
         return loss, {"critic_gap": gap, "critic_slope": tf.reduce_mean(slopes)}
 
-    def _hear(self, frames, known, mask, training=False):
+    def _hear(self, notes, known, mask, training=False):
         """What the discriminator says, through instance noise."""
         if self.instance_noise:
-            noise = tf.random.stateless_normal(tf.shape(frames), self._seed())
-            frames += self.instance_noise * (1 - self._progress()) * noise
-        return self.discriminator(frames, known, mask, training=training)
+            noise = tf.random.stateless_normal(tf.shape(notes), self._seed())
+            notes += self.instance_noise * (1 - self._progress()) * noise
+        return self.discriminator(notes, known, mask, training=training)
 
     def _fake(self, generator, known):
-        """Generated frames for the conditions of a batch, that gradients pass through."""
+        """Generated notes for the conditions of a batch, that gradients pass through."""
         noise = generator.draw_noise(*tf.unstack(tf.shape(known["position"])), self._seed())
         temperature = self.temperature
         if self.final_temperature is not None:
@@ -235,7 +235,7 @@ class AdversarialModel(TwoOptimizers):
         return tf.minimum(1.0, tf.cast(self.optimizer.iterations, tf.float32) / max(self.anneal_steps, 1))
 
     def _real(self, batch):
-        """The frames of a batch without the notes for which the generator has no voice."""
+        """The notes of a batch without those for which the generator has no voice."""
         events, _, dropped = self.frame.events(batch)
         self.dropped_notes.update_state(dropped[:, 1:])
         return self.frame.notes(events[:, 1:])

@@ -110,7 +110,7 @@ class NoiseGenerator(keras.layers.Layer):
         return self.frame.pianoroll(_written(self, {**known, "noise": noise}, seed).events[:, 1:])
 
     def relaxed(self, noise, known, *, temperature, seed) -> tf.Tensor:
-        """Frames that gradients pass through, float32 `(batch, time, 88)`; see `FrameDistribution.relaxed`."""
+        """Notes that gradients pass through, float32 `(batch, time, lines, 88)`; see `FrameDistribution.relaxed`."""
         events = _written(self, {**known, "noise": noise}, seed).events
         seed = tf.random.experimental.stateless_fold_in(seed, 1)
         return self.frame.relaxed(
