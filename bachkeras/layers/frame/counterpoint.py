@@ -16,21 +16,21 @@ def logits(values: tf.Tensor, above: list[tf.Tensor], previous: tf.Tensor | None
         above: the events of those voices, int32 `(...)` each.
         previous: int32 `(..., voices)`, the events of the frame before; None: none that are known.
     """
-    k = len(above)
-    consonance, parallel = values[..., : 12 * k], values[..., 12 * k :]
-    classes = tf.zeros_like(values[..., :12])  # By pitch class, as they follow each other from key 0 on.
-    for j, note in enumerate(above):
-        sounding = tf.cast(note < END, tf.float32)[..., None]
-        interval = (tf.range(12) - note[..., None]) % 12
-        weights = tf.gather(consonance[..., 12 * j : 12 * j + 12], interval, axis=-1, batch_dims=note.shape.rank)
-        classes += sounding * weights
-        if previous is not None:
-            own, other = tf.cast(previous[..., k], tf.int32), tf.cast(previous[..., j], tf.int32)
-            kept = (own - other) % 12
-            known = (own >= 0) & (own < END) & (other >= 0) & (other < END)
-            moves = known & (note < END) & ((note - other) % 12 != 0)
-            weight = tf.gather(parallel[..., 12 * j : 12 * j + 12], kept, axis=-1, batch_dims=kept.shape.rank)
-            weight = tf.where(moves, weight, 0.0)
-            classes += weight[..., None] * tf.one_hot((note + kept) % 12, 12)
+    k, rank = len(above), above[0].shape.rank
+    consonance, parallel = (
+        tf.reshape(part, tf.concat([tf.shape(above[0]), [k, 12]], 0)) for part in tf.split(values, 2, -1)
+    )
+    notes = tf.stack(above, -1)
+    interval = (tf.range(12) - notes[..., None]) % 12
+    sounding = tf.cast(notes < END, tf.float32)[..., None]
+    weights = sounding * tf.gather(consonance, interval, axis=-1, batch_dims=rank + 1)
+    if previous is not None:
+        own, others = tf.cast(previous[..., k : k + 1], tf.int32), tf.cast(previous[..., :k], tf.int32)
+        kept = (own - others) % 12
+        known = (own >= 0) & (own < END) & (others >= 0) & (others < END)
+        moves = known & (notes < END) & ((notes - others) % 12 != 0)
+        weight = tf.where(moves, tf.gather(parallel, kept, axis=-1, batch_dims=rank + 1), 0.0)
+        weights += weight[..., None] * tf.one_hot((notes + kept) % 12, 12)
+    classes = tf.reduce_sum(weights, -2)  # By pitch class, as they follow each other from key 0 on.
     keys = tf.gather(classes, tf.range(KEYS) % 12, axis=-1)
     return tf.concat([keys, tf.zeros_like(keys[..., :1])], -1)
