@@ -645,12 +645,11 @@ def test_temperature_and_top_p():
 
 
 @pytest.mark.parametrize("make", FRAMES.values(), ids=FRAMES)
-@pytest.mark.parametrize("temperature", [None, 0.8])
-def test_relaxed_is_hard_forward_and_soft_backward(make, temperature):
+def test_relaxed_is_hard_forward_and_soft_backward(make):
     frame = made(make())
     context = tf.Variable(np.random.default_rng(0).normal(size=(7, 6)).astype(np.float32))
     with tf.GradientTape() as tape:
-        notes = frame.relaxed(context, temperature=temperature, seed=SEED)
+        notes = frame.relaxed(context, temperature=0.8, seed=SEED)
         loss = tf.reduce_sum(notes * tf.range(88.0))
     assert notes.shape == (7, frame.lines, 88)
     np.testing.assert_allclose(notes, np.round(notes), atol=1e-6)
@@ -674,25 +673,6 @@ def test_relaxed_gives_back_the_frame_that_was_drawn(make):
     notes = frame.relaxed(context, given=events, seed=tf.constant([8, 9]))
     np.testing.assert_allclose(notes, frame.notes(events), atol=1e-6)
     np.testing.assert_array_equal(np.max(np.round(notes), -2), frame.pianoroll(events))
-
-
-@pytest.mark.parametrize("make", [lambda: ChainedVoices(1, units=5, reach=3), IndependentNotes], ids=["one", "keys"])
-def test_the_gradient_of_what_is_linear_in_a_note_is_right(make):
-    """E[f(notes)] of notes that know nothing of each other, f a sum over keys: against its exact derivative."""
-    frame = made(make())
-    context = tf.Variable(np.random.default_rng(0).normal(size=(1, 6)).astype(np.float32))
-    worth = tf.sin(tf.range(88.0))
-    with tf.GradientTape() as tape:
-        notes = frame.relaxed(context, seed=SEED)
-        found = tf.reduce_sum(notes * worth)
-    found = tape.gradient(found, context)
-    with tf.GradientTape() as tape:
-        if isinstance(frame, ChainedVoices):
-            keys = tf.exp(frame.log_prob(tf.repeat(context, 88, 0), tf.range(88)[:, None])[:, 0])
-        else:
-            keys = tf.exp(frame(context)[0, :, 1])
-        wanted = tf.reduce_sum(keys * worth)
-    np.testing.assert_allclose(found, tape.gradient(wanted, context), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -40,13 +40,18 @@ def objective(name: str) -> Objective:
 def slopes(score: Callable[[tf.Tensor], tf.Tensor], notes: tf.Tensor) -> tf.Tensor:
     """||grad score|| at some notes, float32 `(batch,)`: over all frames, lines and keys of an example.
 
+    Scales are critics of their own: of the examples, each shows one scale's slope, in turn. A slope of their sum would
+    let one scale take all that the penalty leaves.
+
     Args:
-        score: from notes `(batch, time, lines, 88)` to scores `(batch, scales)`, of which the sum is derived.
+        score: from notes `(batch, time, lines, 88)` to scores `(batch, scales)`.
         notes: where.
     """
     with tf.GradientTape() as tape:
         tape.watch(notes)
-        total = tf.reduce_sum(score(notes))
+        scores = score(notes)
+        count, scales = tf.unstack(tf.shape(scores))
+        total = tf.reduce_sum(scores * tf.one_hot(tf.range(count) % scales, scales))
     gradient = tape.gradient(total, notes)
     # The root has no derivative at 0.
     return tf.sqrt(tf.reduce_sum(gradient**2, [1, 2, 3]) + 1e-12)

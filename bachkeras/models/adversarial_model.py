@@ -34,10 +34,11 @@ class AdversarialModel(TwoOptimizers):
         "minimax":      softplus(-D(x)) + softplus(D(g)) + P / 2 ||grad D(x)||^2,       softplus(-D(g))
         "wasserstein":  D(g) - D(x) + P (||grad D(y)|| - 1)^2,                          -D(g)
 
-    means over the batch, P = `gradient_penalty`, y between x and g, norms over all frames, lines and keys. "minimax" is
-    the non-saturating form; its penalty is R1 (Mescheder, Geiger and Nowozin 2018). "wasserstein" is WGAN-GP (Gulrajani
-    et al. 2017, equation 3), y = u x + (1 - u) g with u uniform; the historical way is `weight_clip` instead (Arjovsky,
-    Chintala and Bottou 2017). The two time scales of Heusel et al. (2017) are two learning rates, see `compile`.
+    means over the batch, P = `gradient_penalty`, y between x and g, norms over all frames, lines and keys, of one scale
+    an example: each scale is held to its own slope (see `adversarial.slopes`). "minimax" is the non-saturating
+    form; its penalty is R1 (Mescheder, Geiger and Nowozin 2018). "wasserstein" is WGAN-GP (Gulrajani et al. 2017,
+    equation 3), y = u x + (1 - u) g with u uniform; the historical way is `weight_clip` instead (Arjovsky, Chintala
+    and Bottou 2017). The two time scales of Heusel et al. (2017) are two learning rates, see `compile`.
 
     `fit` takes batches of windows. It tells the losses; `critic_gap`, D(x) - D(g); `critic_slope`, the mean of
     ||grad D|| where the penalty is taken, an estimate of D's Lipschitz constant; the norms of the gradients of all
@@ -58,9 +59,8 @@ class AdversarialModel(TwoOptimizers):
         feature_matching: weight of the squared distance of the mean features of real and generated windows in the
             generator's loss (Salimans et al. 2016, section 3.1).
         ema: decay of the moving average of the generator's weights (Yazici et al. 2019); 0: the weights as they are.
-        temperature: of the Gumbel-softmax that gradients pass the draws through, at the beginning; None: there is no
-            Gumbel-softmax, see `FrameDistribution.relaxed`.
-        final_temperature: after `anneal_steps`; None: the same.
+        temperature: of the gradient through the draws, at the beginning.
+        final_temperature: after `anneal_steps`.
         anneal_steps: steps in which temperature and instance noise fall.
         condition_dropout: share of the examples for which training makes a condition unknown, see `Conditions`.
     """
@@ -83,8 +83,8 @@ class AdversarialModel(TwoOptimizers):
         instance_noise: float = 0.0,
         feature_matching: float = 0.0,
         ema: float = 0.995,
-        temperature: float | None = None,
-        final_temperature: float | None = None,
+        temperature: float = 1.0,
+        final_temperature: float = 1.0,
         anneal_steps: int = 1000,
         condition_dropout: float = 0.1,
         **kwargs,
@@ -133,10 +133,9 @@ class AdversarialModel(TwoOptimizers):
         for name in ("label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is 0 or more and below 1. Received: {name}={getattr(self, name)}")
-        first, last = (1.0 if value is None else value for value in (self.temperature, self.final_temperature))
-        if min(first, last) <= 0 or (self.temperature is None and self.final_temperature is not None):
+        if min(self.temperature, self.final_temperature) <= 0:
             raise ValueError(
-                "Temperatures are above 0, and the final one needs one to begin with. "
+                "Temperatures are above 0. "
                 f"Received: temperature={self.temperature}, final_temperature={self.final_temperature}"
             )
 
@@ -225,9 +224,7 @@ class AdversarialModel(TwoOptimizers):
     def _fake(self, generator, known):
         """Generated notes for the conditions of a batch, that gradients pass through."""
         noise = generator.draw_noise(*tf.unstack(tf.shape(known["position"])), self._seed())
-        temperature = self.temperature
-        if self.final_temperature is not None:
-            temperature += self._progress() * (self.final_temperature - temperature)
+        temperature = self.temperature + self._progress() * (self.final_temperature - self.temperature)
         return generator.relaxed(noise, known, temperature=temperature, seed=self._seed())
 
     def _progress(self):

@@ -232,21 +232,20 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         *,
         previous: tf.Tensor | None = None,
         given: tf.Tensor | None = None,
-        temperature: tf.Tensor | float | None = None,
+        temperature: tf.Tensor | float = 1.0,
         seed: tf.Tensor,
     ) -> tf.Tensor:
         """A sampled frame that gradients pass through: its `notes`, float32 `(..., lines, 88)`.
 
-        Straight-through: forward the drawn 0 or 1, backward the gradient of the probabilities (Bengio, Leonard and
-        Courville 2013, section 4), right on average for whatever is linear in the draw; or, at a `temperature`, that of
-        the Gumbel-softmax of the draw's own noise (Jang, Gu and Poole 2017, section 2.2).
+        Straight-through Gumbel-softmax (Jang, Gu and Poole 2017, section 2.2): forward the drawn 0 or 1, backward the
+        gradient of the softmax at `temperature`.
 
         Args:
             context: `(..., C)`.
             previous: see `log_prob`.
             given: int32 `(..., voices)`, the events of a frame that was drawn from `context` already; None: draw it.
                 Then the noise is drawn from what it may have been.
-            temperature: of the Gumbel-softmax, above 0; None: the probabilities.
+            temperature: of the gradient; above 0.
             seed: see `sample`.
         """
 

@@ -244,7 +244,7 @@ class ChainedVoices(FrameDistribution):
         prefix = tf.add_n([leading[..., k] * log_p for k, log_p in log_given])
         return Draw(tf.stack(events, -1), struck, tf.add_n(log_q), tf.add_n([x for _, x in log_given]), prefix)
 
-    def relaxed(self, context, *, previous=None, given=None, temperature=None, seed):
+    def relaxed(self, context, *, previous=None, given=None, temperature=1.0, seed):
         """See `FrameDistribution.relaxed`. Whether a note is struck is drawn, but no gradient passes through it."""
         noise, coins = self._noise(tf.shape(context)[:-1], seed)
         notes = []
@@ -254,7 +254,7 @@ class ChainedVoices(FrameDistribution):
             if given is not None:
                 drawn_by = tf.stop_gradient(gumbel_before(logits, given[..., k], drawn_by))
             noisy = logits + drawn_by
-            soft = tf.nn.softmax(logits if temperature is None else noisy / temperature)
+            soft = tf.nn.softmax(noisy / temperature)
             event = tf.one_hot(tf.argmax(noisy, -1), EVENTS) + soft - tf.stop_gradient(soft)
             notes.append(event[..., :KEYS])
             return event

@@ -87,15 +87,14 @@ class IndependentNotes(FrameDistribution):
         log_given = tf.reduce_sum(tf.where(settled, log_given, 0.0), -1)
         return Draw(top_notes(sounds, self.voices)[0], None, log_q, log_given, log_given)
 
-    def relaxed(self, context, *, previous=None, given=None, temperature=None, seed):
-        """See `FrameDistribution.relaxed`; at a temperature the binary Concrete (Maddison, Mnih and Teh 2017)."""
+    def relaxed(self, context, *, previous=None, given=None, temperature=1.0, seed):
+        """See `FrameDistribution.relaxed`: the binary case (Maddison, Mnih and Teh 2017, the binary Concrete)."""
         log_p = self(context)
         uniform = tf.random.stateless_uniform(tf.shape(log_p)[:-1], seed)
         if given is not None:  # A key sounds where the uniform number is above its probability of silence.
             silent = tf.stop_gradient(tf.exp(log_p[..., 0]))
             uniform = tf.where(multi_hot(given) > 0.5, silent + (1 - silent) * uniform, silent * uniform)
         uniform = tf.clip_by_value(uniform, 1e-7, 1.0 - 1e-7)
-        logits = log_p[..., 1] - log_p[..., 0]
-        noisy = logits + tf.math.log(uniform) - tf.math.log1p(-uniform)
-        soft = tf.sigmoid(logits if temperature is None else noisy / temperature)
+        noisy = log_p[..., 1] - log_p[..., 0] + tf.math.log(uniform) - tf.math.log1p(-uniform)
+        soft = tf.sigmoid(noisy / temperature)
         return (tf.cast(noisy > 0, tf.float32) + soft - tf.stop_gradient(soft))[..., None, :]
