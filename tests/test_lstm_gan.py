@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
+from bachkeras.layers.frame.base import Sounding
 from bachkeras.models import adversarial, discriminators, generators
 from bachkeras.models.discriminators import DISCRIMINATORS
 from bachkeras.models.lstm_gan import GENERATORS
@@ -189,6 +190,17 @@ def test_minibatch_stddev_hears_that_all_are_alike(batch):
     np.testing.assert_allclose(plain.scores(alike), tf.repeat(plain.scores(batch)[:1], 6), rtol=1e-4, atol=1e-6)
 
 
+def test_a_discriminator_drops_in_its_own_steps(batch):
+    model = small(discriminator="multiscale", discriminator_dropout=0.5)
+    model.build()
+    notes = model._real(batch)
+    again = [
+        model.discriminator(notes, batch, batch["mask"], training=learns).scores for learns in (False, False, True)
+    ]
+    np.testing.assert_array_equal(again[0], again[1])
+    assert np.all(np.abs(again[2] - again[0]).max(0) > 1e-5)
+
+
 def test_feature_matching_and_instance_noise_are_in_the_losses(batch):
     keras.utils.set_random_seed(0)
     losses = []
@@ -226,7 +238,7 @@ def test_frames_share_a_vector_of_noise():
         model.build()
         known = {name: np.full(2, value) for name, value in (("tonic", 12), ("mode", 2), ("timestep", 99))}
         known["position"] = np.full((2, 2 * span), -1)
-        before, after = model.averaged(noise, known), model.averaged(other, known)
+        before, after = model.averaged._signal(noise, known), model.averaged._signal(other, known)
         assert model(noise).shape == (2, 2 * span, 88)
         np.testing.assert_array_equal(before[:, :span], after[:, :span])
         assert np.all(np.abs(before[:, span:] - after[:, span:]).max(-1) > 0)
@@ -279,8 +291,10 @@ def test_frames_from_noise_know_the_frame_before(batch, monkeypatch):
     model.averaged.frame.interval_kernel.assign(tf.random.stateless_normal((4, 8, 14), [1, 2], stddev=9.0))
     noise = model.averaged.draw_noise(1, 8, tf.constant([3, 4]))
     start = model.averaged.start({**{name: value[:1] for name, value in batch.items()}, "noise": noise})
-    context, _ = model.step(start, None)
     events = tf.constant([[50, 40, 30, 88]])
+    silent, heard = (model.frame.features(Sounding(x, x > 88, tf.ones_like(x))) for x in (0 * events + 88, events))
+    context, _ = model.step(start, silent)
+    assert np.any(np.abs(context - model.step(start, heard)[0]) > 1e-3)
     near = model.frame.log_prob(context, events, previous=tf.constant([[51, 39, 30, 88]]))
     assert np.any(np.abs(near - model.frame.log_prob(context, events, previous=tf.constant([[48, 42, 30, 88]]))) > 1e-3)
 

@@ -49,6 +49,7 @@ class Discriminator(keras.layers.Layer):
             al. 2018). Recurrent kernels are left as they are: Keras normalises none of an LSTM's.
         minibatch_stddev: let the score know how much the batch's features differ (Karras et al. 2018, section 3), so
             that samples which are all alike are found out.
+        dropout: share of each layer that a discriminator's own steps drop: it tells a small corpus by heart else.
         lines: of a frame, see `FrameDistribution.notes`.
     """
 
@@ -57,10 +58,12 @@ class Discriminator(keras.layers.Layer):
         hidden: int = 64,
         spectral_normalization: bool = False,
         minibatch_stddev: bool = False,
+        dropout: float = 0.0,
         lines: int = 4,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.lines = lines
         self.hidden = hidden
         self.spectral_normalization = spectral_normalization
@@ -70,7 +73,8 @@ class Discriminator(keras.layers.Layer):
     def get_config(self):
         """Constructor arguments."""
         names = ("hidden", "spectral_normalization", "minibatch_stddev", "lines")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        own = {name: getattr(self, name) for name in names}
+        return {**super().get_config(), **own, "dropout": self.dropout.rate}
 
     def build(self, input_shape=None):
         """Create the layers; they depend on no input's shape."""
@@ -93,16 +97,17 @@ class Discriminator(keras.layers.Layer):
             notes: float32 `(batch, time, lines, 88)`.
             known: the conditions, see `Conditions`.
             mask: float32 `(batch, time)`; padded frames are silent.
-            training: whether spectral normalisation goes on.
+            training: whether to drop, and spectral normalisation goes on.
         """
         x = tf.concat([_heard(notes * mask[..., None, None]), self.conditions(known)], -1)
-        x = _active(self._apply(self.input_dense, x, training))
+        x = self.dropout(_active(self._apply(self.input_dense, x, training)), training=training)
         scores, features = [], []
         for layers, head in zip(self.scales, self.heads, strict=True):
             heard = x
             for layer in layers:
                 heard = self._apply(layer, heard, training)
                 heard = heard if isinstance(layer, _RECURRENT) else _active(heard)
+                heard = self.dropout(heard, training=training)
             features.append(tf.reduce_mean(heard, 1))
             if self.minibatch_stddev:
                 heard = tf.concat([heard, tf.fill([*tf.unstack(tf.shape(heard)[:2]), 1], _spread(features[-1]))], -1)

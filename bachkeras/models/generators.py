@@ -18,11 +18,10 @@ from bachkeras.models.lstm_attention import LSTMAttention
 
 @keras.saving.register_keras_serializable(package="bachkeras")
 class NoiseGenerator(keras.layers.Layer):
-    """LSTMs from noise to a context for each frame; the frame distribution draws the frame from it.
+    """LSTMs from noise and the frames so far to a context for each frame; the frame distribution draws the frame.
 
-    The LSTMs do not hear what was drawn; the frame distribution knows the frame before, and how far each voice goes
-    from there. So frames are drawn one by one first; then gradients pass through all of them at once, see
-    `AutoregressiveGenerator`.
+    That a generator hears what it has drawn is as in C-RNN-GAN (Mogren 2016). Frames are drawn one by one first; then
+    gradients pass through all of them at once, see `AutoregressiveGenerator`.
 
     Args:
         span: frames that share a vector of noise.
@@ -33,7 +32,7 @@ class NoiseGenerator(keras.layers.Layer):
         frame: the frame distribution.
     """
 
-    can_continue = can_complete = False
+    can_continue, can_complete = True, False
     likelihood = ending = None
 
     def __init__(
@@ -79,27 +78,22 @@ class NoiseGenerator(keras.layers.Layer):
         if self.conductor:
             self.conductor.build((None, None, size))
             size = self.core.hidden
-        self.core.build((None, None, size + (self.span if self.span > 1 else 0) + self.conditions.size))
+        size += (self.span if self.span > 1 else 0) + self.conditions.size
+        self.core.build((None, None, size + self.frame.feature_size))
         if not self.frame.built:
             self.frame.build((None, None, self.core.hidden))
         self.built = True
 
-    def call(self, noise: tf.Tensor, known: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def call(self, noise: tf.Tensor, known: Mapping[str, tf.Tensor], before: Sounding) -> tf.Tensor:
         """The context of each frame, `(batch, time, hidden)`.
 
         Args:
             noise: float32 `(batch, ceil(time / span), noise)`.
             known: the conditions; `position` `(batch, time)` says how many frames.
+            before: the frame before each.
         """
-        time = tf.shape(known["position"])[1]
-        vectors = tf.cast(noise, self.compute_dtype)
-        if self.conductor:
-            vectors = self.conductor(vectors)
-        inputs = [tf.repeat(vectors, self.span, 1)[:, :time], self.conditions(known)]
-        if self.span > 1:
-            place = tf.one_hot(tf.range(time) % self.span, self.span, dtype=self.compute_dtype)
-            inputs.append(tf.tile(place[None], [tf.shape(noise)[0], 1, 1]))
-        return self.core(tf.concat(inputs, -1))
+        features = tf.cast(self.frame.features(before), self.compute_dtype)
+        return self.core(tf.concat([self._signal(noise, known), features], -1))
 
     def draw_noise(self, count: tf.Tensor | int, frames: int, seed: tf.Tensor) -> tf.Tensor:
         """Standard normal noise for so many pieces of so many frames, float32 `(count, parts, noise)`."""
@@ -111,24 +105,43 @@ class NoiseGenerator(keras.layers.Layer):
 
     def relaxed(self, noise, known, *, temperature, seed) -> tf.Tensor:
         """Notes that gradients pass through, float32 `(batch, time, lines, 88)`; see `FrameDistribution.relaxed`."""
-        events = _written(self, {**known, "noise": noise}, seed).events
+        sounding = _written(self, {**known, "noise": noise}, seed)
+        before, now = between(sounding, None, -1), between(sounding, 1, None)
+        context = self(noise, known, before)
         seed = tf.random.experimental.stateless_fold_in(seed, 1)
-        return self.frame.relaxed(
-            self(noise, known), previous=events[:, :-1], given=events[:, 1:], temperature=temperature, seed=seed
-        )
+        return self.frame.relaxed(context, previous=before.events, given=now.events, temperature=temperature, seed=seed)
 
     def start(self, conditions: Mapping[str, tf.Tensor]) -> dict:
-        """The state before the first frame: what the noise says of each."""
+        """The state before the first frame, with the signal for each."""
         known = {name: conditions[name] for name in UNKNOWN}
-        return {"contexts": self(conditions["noise"], known), "time": tf.zeros((), tf.int32)}
+        return {
+            "signal": self._signal(conditions["noise"], known),
+            "core": self.core.initial_state(tf.shape(known["tonic"])[0]),
+            "time": tf.zeros((), tf.int32),
+        }
 
     def step(self, state: dict, features: tf.Tensor) -> tuple[tf.Tensor, dict]:
-        """The next frame's context and state; the LSTMs do not hear the last frame."""
-        return state["contexts"][:, state["time"]], {**state, "time": state["time"] + 1}
+        """See `LSTMAttention.step`."""
+        time = state["time"]
+        inputs = tf.concat([state["signal"][:, time], tf.cast(features, self.compute_dtype)], -1)
+        context, core = self.core.step(inputs, state["core"])
+        return context, {**state, "core": core, "time": time + 1}
 
     def seen(self, state: dict, last: Sounding) -> Sounding:
-        """See `FrameModel.seen`: all of it, for the frame distribution."""
+        """See `FrameModel.seen`: all of it."""
         return last
+
+    def _signal(self, noise, known):
+        """What noise and conditions say of each frame, `(batch, time, size)`."""
+        time = tf.shape(known["position"])[1]
+        vectors = tf.cast(noise, self.compute_dtype)
+        if self.conductor:
+            vectors = self.conductor(vectors)
+        inputs = [tf.repeat(vectors, self.span, 1)[:, :time], self.conditions(known)]
+        if self.span > 1:
+            place = tf.one_hot(tf.range(time) % self.span, self.span, dtype=self.compute_dtype)
+            inputs.append(tf.tile(place[None], [tf.shape(noise)[0], 1, 1]))
+        return tf.concat(inputs, -1)
 
 
 @keras.saving.register_keras_serializable(package="bachkeras")

@@ -31,9 +31,8 @@ class LSTMGAN(AdversarialModel):
 
     Generators: "lstm", noise at each frame; "latent", one vector of noise for `latent_frames`; "hierarchical", one for
     each bar, with an LSTM over bars before the one over frames (as MuseGAN, Dong et al. 2018, has a vector a bar);
-    "autoregressive", an `LSTMAttention`, which hears its own frames: give a trained one for `generator`, and it starts
-    from there. All but the last write from noise alone, so they continue nothing and have no likelihood; of the frames
-    before, only the frame distribution knows the last one.
+    "autoregressive", an `LSTMAttention`: give a trained one for `generator`, and it starts from there. All hear the
+    frames that they have written. With noise there is no likelihood.
 
     Args:
         objective: see `AdversarialModel`.
@@ -48,6 +47,7 @@ class LSTMGAN(AdversarialModel):
         discriminator_hidden: width of the discriminator.
         spectral_normalization: see `Discriminator`.
         minibatch_stddev: see `Discriminator`.
+        discriminator_dropout: see `Discriminator`.
         frame: the frame distribution, without onsets; None: `ChainedVoices()`, four voices.
         **kwargs: see `AdversarialModel`.
     """
@@ -68,6 +68,7 @@ class LSTMGAN(AdversarialModel):
         discriminator_hidden: int = 64,
         spectral_normalization: bool = False,
         minibatch_stddev: bool = False,
+        discriminator_dropout: float = 0.0,
         frame: FrameDistribution | None = None,
         **kwargs,
     ):
@@ -91,6 +92,7 @@ class LSTMGAN(AdversarialModel):
             discriminator_hidden,
             spectral_normalization,
             minibatch_stddev,
+            discriminator_dropout,
             self.generator.frame.lines,
             dtype=self.dtype_policy,
             name="discriminator",
@@ -141,6 +143,7 @@ class LSTMGAN(AdversarialModel):
             "generator": self.generator.get_config() if autoregressive else self.generator_name,
             "discriminator": self.discriminator_name,
             "discriminator_hidden": self.discriminator.hidden,
+            "discriminator_dropout": self.discriminator.dropout.rate,
             "frame": None if autoregressive else keras.saving.serialize_keras_object(self.generator.frame),
         }
 
@@ -180,12 +183,12 @@ class LSTMGAN(AdversarialModel):
 
     @property
     def can_continue(self) -> bool:
-        """Whether the generator hears frames."""
+        """Whether it can continue a piece: every generator hears frames."""
         return self.averaged.can_continue
 
     @property
     def can_complete(self) -> bool:
-        """Whether the generator hears frames."""
+        """Whether it can complete a piece: for that it takes a likelihood."""
         return self.averaged.can_complete
 
     def call(self, noise: tf.Tensor, training=None) -> tf.Tensor:
