@@ -17,7 +17,7 @@ from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
 from bachkeras.generation import loop
 from bachkeras.layers import ending
-from bachkeras.layers.frame.base import END
+from bachkeras.layers.frame.base import END, between
 from bachkeras.models.latent import LatentModel
 from bachkeras.music.pianoroll import run_starts
 
@@ -220,7 +220,8 @@ def outputs(model, batch) -> dict[str, tf.Tensor]:
     noise = model.averaged.draw_noise(5, 9, tf.constant([0, 1]))
     found = {"music": model(noise), "scores": model.scores(batch)}
     if model.likelihood is None:
-        return found | {"contexts": model.averaged(noise, batch | {"position": batch["position"][:, :9]})}
+        before = between(model.frame.read(batch), 0, 9)
+        return found | {"contexts": model.averaged(noise, batch | {"position": batch["position"][:, :9]}, before)}
     return found | model.averaged(batch)
 
 
