@@ -209,8 +209,11 @@ class AdversarialModel(TwoOptimizers):
         loss = tf.reduce_mean(tf.reduce_sum(self.objective.critic_loss(*scores, self.label_smoothing), -1))
         gap = tf.reduce_mean(tf.reduce_sum(scores[0] - scores[1], -1))
         at = self.objective.penalized(real, fake, self._seed())
-        # Not in training: spectral normalisation changes kernels, and there would be no one function to derive.
-        slopes = adversarial.slopes(lambda notes: self.discriminator(notes, known, mask).scores, at)
+        # With dropout, which would make the slopes steeper than those held down. Spectral normalisation stays as it is:
+        # it changes kernels, and there would be no one function to derive.
+        slopes = adversarial.slopes(
+            lambda notes: self.discriminator(notes, known, mask, training=training, iterate=False).scores, at
+        )
         loss += self.gradient_penalty * tf.reduce_mean(self.objective.penalty(slopes))
         return loss, {"critic_gap": gap, "critic_slope": tf.reduce_mean(slopes)}
 

@@ -20,6 +20,9 @@ PITCH_CLASSES = np.eye(12, dtype=np.float32)[np.arange(KEYS) % 12]
 INTERVALS = np.eye(12, dtype=np.float32)[np.subtract.outer(np.arange(12), np.arange(12)) % 12].reshape(144, 12)
 """From pairs of pitch classes to the interval class from the second up to the first, `(144, 12)`."""
 
+ABOVE = np.stack([np.roll(np.eye(12, dtype=np.float32), -k, 1) for k in range(12)], 1).reshape(12, 144)
+"""From a pitch class to pairs of a bass and the interval class from it up to that pitch class, `(12, 144)`."""
+
 HEIGHT = (np.arange(KEYS, dtype=np.float32) - KEYS / 2) / 12
 """Of each key, in octaves."""
 
@@ -41,7 +44,7 @@ class Discriminator(keras.layers.Layer):
 
     It hears each frame as `_heard` says, and what is known of the piece. A subclass says in `_parts` which layers
     follow, on each scale a list; each scale's score is linear in the last layer, a mean over time, and has no bias: a
-    critic's does not matter.
+    critic's does not matter. Of a scale without layers it is linear in what is heard.
 
     Args:
         hidden: width of every layer.
@@ -90,28 +93,33 @@ class Discriminator(keras.layers.Layer):
             self.heads.append(head)
         self.built = True
 
-    def call(self, notes: tf.Tensor, known: Mapping[str, tf.Tensor], mask: tf.Tensor, training=None) -> Verdict:
+    def call(
+        self, notes: tf.Tensor, known: Mapping[str, tf.Tensor], mask: tf.Tensor, training=None, iterate=None
+    ) -> Verdict:
         """Score some frames.
 
         Args:
             notes: float32 `(batch, time, lines, 88)`.
             known: the conditions, see `Conditions`.
             mask: float32 `(batch, time)`; padded frames are silent.
-            training: whether to drop, and spectral normalisation goes on.
+            training: whether to drop.
+            iterate: whether spectral normalisation goes on; None: as `training`.
         """
-        x = tf.concat([_heard(notes * mask[..., None, None]), self.conditions(known)], -1)
-        x = self.dropout(_active(self._apply(self.input_dense, x, training)), training=training)
+        iterate = training if iterate is None else iterate
+        plain = _heard(notes * mask[..., None, None])
+        x = tf.concat([plain, self.conditions(known)], -1)
+        x = self.dropout(_active(self._apply(self.input_dense, x, iterate)), training=training)
         scores, features = [], []
         for layers, head in zip(self.scales, self.heads, strict=True):
-            heard = x
+            heard = x if layers else self.dropout(plain, training=training)
             for layer in layers:
-                heard = self._apply(layer, heard, training)
+                heard = self._apply(layer, heard, iterate)
                 heard = heard if isinstance(layer, _RECURRENT) else _active(heard)
                 heard = self.dropout(heard, training=training)
             features.append(tf.reduce_mean(heard, 1))
             if self.minibatch_stddev:
                 heard = tf.concat([heard, tf.fill([*tf.unstack(tf.shape(heard)[:2]), 1], _spread(features[-1]))], -1)
-            scores.append(tf.reduce_mean(self._apply(head, heard, training), [1, 2]))
+            scores.append(tf.reduce_mean(self._apply(head, heard, iterate), [1, 2]))
         return Verdict(tf.stack(scores, -1), tf.concat(features, -1))
 
     def _parts(self) -> list[list[keras.layers.Layer]]:
@@ -120,10 +128,10 @@ class Discriminator(keras.layers.Layer):
 
     def _size(self, layers) -> int:
         """Width of the last of a scale's layers."""
-        return self.hidden
+        return self.hidden if layers else _size_heard(self.lines)
 
-    def _apply(self, layer, x, training):
-        return layer(x, training=training) if isinstance(layer, keras.layers.SpectralNormalization) else layer(x)
+    def _apply(self, layer, x, iterate):
+        return layer(x, training=iterate) if isinstance(layer, keras.layers.SpectralNormalization) else layer(x)
 
     def _dense(self, name, size=None, **options):
         return self._normalized(
@@ -176,9 +184,10 @@ class ConvDiscriminator(Discriminator):
 
 @keras.saving.register_keras_serializable(package="bachkeras")
 class MultiscaleDiscriminator(Discriminator):
-    """Several at once: each frame alone, two neighbours, eight frames, and 22 as `ConvDiscriminator` hears them.
+    """Several at once: each frame alone, two neighbours, eight frames, 22 as `ConvDiscriminator` hears them; how often.
 
-    As PatchGAN (Isola et al. 2017) and MelGAN (Kumar et al. 2019): that a chord is wrong, or a step, is heard where it
+    The last one has no layers: it tells whether chords, steps and progressions are as frequent as in Bach. The others
+    as PatchGAN (Isola et al. 2017) and MelGAN (Kumar et al. 2019): that a chord is wrong, or a step, is heard where it
     is, and not lost in a judgement on the whole.
     """
 
@@ -188,6 +197,7 @@ class MultiscaleDiscriminator(Discriminator):
             [self._conv("pair", 2), self._dense("pair_dense")],
             [self._conv("bar", 4), self._conv("bar_wide", 3, dilation_rate=2)],
             [self._conv(f"phrase_{i}", 4, strides=2) for i in range(3)],
+            [],
         ]
 
 
@@ -209,8 +219,9 @@ def _active(x: tf.Tensor) -> tf.Tensor:
 def _heard(notes: tf.Tensor) -> tf.Tensor:
     """What there is to hear in frames: `(batch, time, _size_heard(lines))` from notes `(batch, time, lines, 88)`.
 
-    The keys of each line; pitch classes; which two are together, and which follow one another; the interval class of
-    each two lines; how each line moves, as interval class and as far as it goes. Before the first frame is silence.
+    The keys of each line; pitch classes; which two are together, and which follow one another; which two interval
+    classes are above the last line, as figured bass has it; how each line moves, as interval class and as far as it
+    goes; the interval class of each two lines, and which one follows which. Before the first frame is silence.
 
     These products are what harmony and counterpoint are made of, and narrow layers learn them slowly. All are linear in
     each line alone. So the gradient through one line's draw tells rightly what another note would have changed, the
@@ -218,7 +229,7 @@ def _heard(notes: tf.Tensor) -> tf.Tensor:
     """
     classes = tf.tensordot(notes, PITCH_CLASSES, 1)
     height = tf.tensordot(notes, HEIGHT, 1)
-    before = tf.pad(classes[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0]])
+    before = _before(classes)
     every, every_before = tf.reduce_sum(classes, 2), tf.reduce_sum(before, 2)
     lines = tf.unstack(classes, axis=2)
     pairs = list(itertools.combinations(range(len(lines)), 2))
@@ -227,22 +238,43 @@ def _heard(notes: tf.Tensor) -> tf.Tensor:
         every,
         _flat(tf.einsum("btvi,btvj->btij", tf.cumsum(classes, 2, exclusive=True), classes)),
         _flat(every_before[..., :, None] * every[..., None, :]),
+        _figures(classes),
         _flat(_intervals(classes, before)),
-        height - tf.pad(height[:, :-1], [[0, 0], [1, 0], [0, 0]]),
+        height - _before(height),
     ]
     if pairs:
-        found.append(_flat(_intervals(*(tf.stack([lines[pair[side]] for pair in pairs], 2) for side in (0, 1)))))
+        intervals = _intervals(*(tf.stack([lines[pair[side]] for pair in pairs], 2) for side in (0, 1)))
+        found += [_flat(intervals), _flat(_before(intervals)[..., :, None] * intervals[..., None, :])]
     return tf.concat(found, -1)
 
 
 def _size_heard(lines: int) -> int:
-    return KEYS * lines + 12 + 2 * 144 + 12 * lines + lines + 12 * (lines * (lines - 1) // 2)
+    return KEYS * lines + 12 + 3 * 144 + 12 * lines + lines + (12 + 144) * (lines * (lines - 1) // 2)
 
 
 def _intervals(upper: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
     """Interval classes `(..., 12)` between pitch classes `(..., 12)`, of each two of them the product."""
     pairs = upper[..., :, None] * lower[..., None, :]
     return tf.tensordot(tf.reshape(pairs, tf.concat([tf.shape(upper)[:-1], [144]], 0)), INTERVALS, 1)
+
+
+def _figures(classes: tf.Tensor) -> tf.Tensor:
+    """Which two lines are together above the last, as interval classes from it, upper one first: `(..., 144)`.
+
+    Chords of three notes are told by them in whatever key they are.
+
+    Args:
+        classes: pitch classes of lines, `(batch, time, lines, 12)`.
+    """
+    batch, time, lines, _ = tf.unstack(tf.shape(classes))
+    above = tf.reshape(tf.tensordot(classes[:, :, :-1], ABOVE, 1), [batch, time, lines - 1, 12, 12])
+    upper = tf.cumsum(above, 2, exclusive=True) * classes[:, :, -1, None, :, None]
+    return _flat(tf.einsum("btvni,btvnj->btij", upper, above))
+
+
+def _before(x: tf.Tensor) -> tf.Tensor:
+    """The frame before each of `(batch, time, ...)`, silence at first."""
+    return tf.concat([tf.zeros_like(x[:, :1]), x[:, :-1]], 1)
 
 
 def _flat(x: tf.Tensor) -> tf.Tensor:
