@@ -124,13 +124,34 @@ def test_the_penalty_by_hand(batch, monkeypatch):
             one.build()
             real, fake = (tf.cast(np.random.default_rng(i).random((6, 8, 4, 88)) < 0.1, tf.float32) for i in (0, 1))
 
-            def critic(notes, known, mask, training=None):
+            def critic(notes, known, mask, training=None, iterate=None):
                 score = 3 * notes[:, 0, 1, 5] - 4 * notes[:, 1, 2, 7]
                 return models.discriminators.Verdict(score[:, None], None)
 
             monkeypatch.setattr(one, "discriminator", critic)
             losses.append(float(one._critic_loss(real, fake, batch, batch["mask"])[0]))
         assert losses[0] - losses[1] == pytest.approx(penalty, rel=1e-5)
+
+
+def test_slopes_are_those_of_the_critic_that_learns(batch, monkeypatch):
+    """With dropout in training; and spectral normalisation makes no further step, which would change the kernels."""
+    model = small(discriminator_dropout=0.5, spectral_normalization=True)
+    model.build()
+    real, layer = model._real(batch), model.discriminator.input_dense
+    found = []
+
+    def slopes(score, notes):
+        before = layer.vector_u.numpy()
+        found.append((score(notes).numpy(), score(notes).numpy()))
+        np.testing.assert_array_equal(layer.vector_u, before)
+        return tf.ones(len(notes))
+
+    monkeypatch.setattr(adversarial, "slopes", slopes)
+    for training in (True, False):
+        model._critic_loss(real, real, batch, batch["mask"], training)
+    (one, other), (same, again) = found
+    assert np.any(one != other)
+    np.testing.assert_array_equal(same, again)
 
 
 def test_a_point_between_is_uniform_on_the_line():

@@ -111,6 +111,7 @@ class Discriminator(keras.layers.Layer):
         x = self.dropout(_active(self._apply(self.input_dense, x, iterate)), training=training)
         scores, features = [], []
         for layers, head in zip(self.scales, self.heads, strict=True):
+            # Dropped too, or a score without layers hangs on what differs most.
             heard = x if layers else self.dropout(plain, training=training)
             for layer in layers:
                 heard = self._apply(layer, heard, iterate)
