@@ -52,7 +52,8 @@ class Discriminator(keras.layers.Layer):
             al. 2018). Recurrent kernels are left as they are: Keras normalises none of an LSTM's.
         minibatch_stddev: let the score know how much the batch's features differ (Karras et al. 2018, section 3), so
             that samples which are all alike are found out.
-        dropout: share of each layer that a discriminator's own steps drop: it tells a small corpus by heart else.
+        dropout: share of each layer, and of what a score without layers hears, that a discriminator's own steps drop:
+            it tells a small corpus by heart else.
         lines: of a frame, see `FrameDistribution.notes`.
     """
 
@@ -185,11 +186,11 @@ class ConvDiscriminator(Discriminator):
 
 @keras.saving.register_keras_serializable(package="bachkeras")
 class MultiscaleDiscriminator(Discriminator):
-    """Several at once: each frame alone, two neighbours, eight frames, 22 as `ConvDiscriminator` hears them; how often.
+    """Several at once: a frame, two neighbours, eight, 22 as `ConvDiscriminator` hears them; how often things come.
 
     The last one has no layers: it tells whether chords, steps and progressions are as frequent as in Bach. The others
-    as PatchGAN (Isola et al. 2017) and MelGAN (Kumar et al. 2019): that a chord is wrong, or a step, is heard where it
-    is, and not lost in a judgement on the whole.
+    are as in PatchGAN (Isola et al. 2017) and MelGAN (Kumar et al. 2019): that a chord is wrong, or a step, is heard
+    where it is, and not lost in a judgement on the whole.
     """
 
     def _parts(self):
