@@ -79,6 +79,7 @@ def _train(arguments) -> None:
                 out,
                 seed=request.seed or 0,
                 init=request.init,
+                judge=request.judge,
                 manual_dir=arguments.manual_dir,
             )
 
@@ -223,6 +224,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="train this run's model further; --config gives data and training. For a GAN also a run of lstm-attention",
     )
+    text = "its model says how probable it finds the samples; of a GAN it helps to choose the epoch"
+    train.add_argument("--judge", type=Path, metavar="RUN", help=text)
     text = "of a GAN: lstm, latent, hierarchical, or autoregressive (with --init)"
     train.add_argument("--generator", metavar="G", help=text)
     train.add_argument("--discriminator", metavar="D", help="of a GAN: lstm, bilstm, conv or multiscale")

@@ -9,8 +9,9 @@ from conftest import small_corpora
 from test_resume import FILES, check_same, copy_killed, history, last_checkpoint
 
 import bachkeras
-from bachkeras import cli
+from bachkeras import cli, models
 from bachkeras.data import catalog
+from bachkeras.evaluation.judge import nats_per_frame
 from bachkeras.evaluation.listening import Listener
 from bachkeras.models import LSTMGAN
 from bachkeras.training import config, directory, figures, run, samples, settings
@@ -64,6 +65,16 @@ def finished(toml, tmp_path_factory):
         copy_killed(patch, out, {3: killed})
         assert cli.main(command) == 0
     return out, killed, last
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "judge"
+    small = {"model": {"hidden": 8, "layers": 1}, "frame": {"units": 8, "reach": 5}, "training": {"epochs": 1}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "load", lambda name, split, **_: CORPORA[split])
+        run.train("lstm-attention", config.from_dict(small), out)
+    return out
 
 
 def test_samples_choose_the_epoch(finished, capsys):
@@ -123,6 +134,35 @@ def test_its_parts_are_asked_for(finished, toml, tmp_path, capsys):
     wrong = config.from_dict({"model": {"objective": "minimax"}})
     with pytest.raises(ValueError, match=r"The objective of wgan is wasserstein\. Received: objective='minimax'"):
         run.train("wgan", wrong, tmp_path / "new")
+
+
+def test_a_judge_helps_to_choose_the_epoch(toml, judge, tmp_path, monkeypatch, capsys):
+    """In the figures too; a run that is gone on with keeps its judge."""
+    out, killed = tmp_path / "judged", tmp_path / "killed"
+    command = ["train", "gan", "--generator", "latent", "--config", str(toml), "--out", str(out), "--epochs", "3"]
+    with monkeypatch.context() as patch:
+        copy_killed(patch, out, {1: killed})
+        assert cli.main([*command, "--judge", str(judge)]) == 0
+    run.resume(killed)
+    check_same(killed, out)
+    columns, real = figures.history(out), Listener(CORPORA["train"], CORPORA["validation"], False).real
+    nats, ratio = np.array(columns["val_judge_nats_per_frame"]), np.array(columns["val_ngram_jsd_2"])
+    model = bachkeras.load(judge)
+    away = np.abs(nats - nats_per_frame(model, CORPORA["validation"].pieces, CORPORA["validation"].name))
+    np.testing.assert_allclose(columns["val_distance"], ratio / real["ngram_jsd_2"] + away, rtol=1e-5)
+    row, bach, *_ = json.loads((out / "evaluation.json").read_text())
+    assert row["judge"] == bach["judge"] == "judge"
+    assert row["judge_nats_per_frame"] > 0
+    assert cli.main([*command, "--judge", str(out), "--resume"]) == 2
+    assert f"goes on as it was begun, with judge={str(judge)!r}" in capsys.readouterr().err
+    strokes = tmp_path / "strokes"
+    monkeypatch.setattr(
+        directory, "load", lambda path: models.LSTMAttention(8, frame=models.ChainedVoices(onsets=True))
+    )
+    for wrong, problem in ((tmp_path, "is no run directory"), (judge, "it reads labelled voices or onsets")):
+        assert cli.main([*command[:-4], "--out", str(strokes), "--judge", str(wrong)]) == 2
+        assert problem in capsys.readouterr().err
+    assert not strokes.exists()
 
 
 def test_new_music_from_noise_and_after_a_primer(finished, tmp_path):

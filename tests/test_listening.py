@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from conftest import small_corpora
 
-from bachkeras.evaluation import novelty, parts, style
+from bachkeras import models
+from bachkeras.evaluation import judge, novelty, parts, style
+from bachkeras.evaluation.judge import Judge
 from bachkeras.evaluation.listening import Listener
 from bachkeras.evaluation.ngrams import ChordTrigram
 
@@ -40,6 +42,17 @@ def test_the_validation_pieces_are_at_distance_one(listener):
     for difference in (-2, 2):  # Samples that say the probable alone are far away, too.
         nats = listener.real["trigram_nats_per_frame"] + difference
         assert listener.distance(other | {"trigram_nats_per_frame": nats}) == pytest.approx(5)
+
+
+def test_a_judge_stands_for_the_trigram():
+    model = models.LSTMAttention(8, frame=models.ChainedVoices(units=8, reach=3))
+    heard = Listener(CORPORA["train"], CORPORA["validation"], False, Judge("it", model, {}))
+    nats = judge.nats_per_frame(model, CORPORA["validation"].pieces, CORPORA["validation"].name)
+    assert heard.real["judge_nats_per_frame"] == pytest.approx(nats)
+    assert heard.distance(heard.real | {"judge_nats_per_frame": nats - 2}) == pytest.approx(3)
+    assert heard.distance(heard.real | {"trigram_nats_per_frame": 0.0}) == pytest.approx(1)
+    full = heard.describe(like([np.ones((9, 88), bool)]))  # More notes than the judge has voices.
+    assert math.isnan(full["judge_nats_per_frame"])
 
 
 def test_collapse_is_one_piece_over_and_over_or_no_chords(listener):

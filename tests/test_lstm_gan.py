@@ -244,6 +244,28 @@ def test_feature_matching_and_instance_noise_are_in_the_losses(batch):
     assert losses[2]["critic_loss"] != pytest.approx(losses[0]["critic_loss"], rel=1e-3)
 
 
+def test_likelihood_in_the_loss_of_a_generator(batch):
+    """Weight times minus the log probability of a real frame, padded ones left out; nothing of it in the critic's."""
+    padded = {**batch, "mask": tf.tile(tf.constant([[1.0] * 5 + [0.0] * 3]), (6, 1))}
+    losses = []
+    for weight in (0.0, 2.0):
+        keras.utils.set_random_seed(0)
+        model = small(generator="autoregressive", likelihood_weight=weight)
+        model.build()
+        nats = -np.mean(model.generator(padded)["frame"][:, :5])
+        losses.append(step(model, padded))
+    assert losses[1]["generator_loss"] - losses[0]["generator_loss"] == pytest.approx(
+        2 * nats, rel=0.03
+    )  # With dropout.
+    assert losses[1]["critic_loss"] == pytest.approx(losses[0]["critic_loss"])
+    keras.utils.set_random_seed(0)
+    model = small(generator="autoregressive", likelihood_weight=1e4)
+    before = np.mean(model.log_prob(batch))
+    step(model, batch, 3)
+    model.averaged.set_weights(model.generator.get_weights())
+    assert np.mean(model.log_prob(batch)) > before
+
+
 def test_temperature_and_instance_noise_fall(batch):
     model = small(temperature=1.0, final_temperature=0.5, anneal_steps=4)
     step(model, batch, 2)
@@ -355,6 +377,8 @@ def test_what_is_refused():
         ({"ema": 1.0}, "ema is 0 or more and below 1"),
         ({"final_temperature": 0.0}, "Temperatures are above 0"),
         ({"frame": models.ChainedVoices(onsets=True)}, "Received: onsets=True"),
+        ({"likelihood_weight": 1.0}, "A generator from noise has no likelihood: likelihood_weight is 0"),
+        ({"likelihood_weight": -1.0}, "likelihood_weight is at least 0"),
         ({"dtype": "mixed_bfloat16"}, "computes in float32"),
     ):
         with pytest.raises(ValueError, match=problem):

@@ -5,7 +5,7 @@ A table names a model, a configuration, and in each row what is different there;
     model = "lstm-vae"
     figures = ["kl_nats", "reconstruction_f1"]  # keys of evaluation.json, of history.csv's best epoch
     epochs = 60
-    judge = "runs/q88"  # optional: evaluate each run beside it; then real Bach and the samplers have lines, too
+    judge = "runs/q88"  # optional: `--judge` of each run; then real Bach and the samplers have lines, too
 
     [[rows]]
     name = "beta 0.5"
@@ -117,12 +117,9 @@ def run(table: Mapping[str, Any], path: Path, runs: Path, manual_dir: Path | Non
         command = [sys.executable, "-m", "bachkeras", "train", row["model"], "--out", str(out), "--resume"]
         command += ["--config", str(_written(_configuration(row), out)), "--seed", str(row["seed"])]
         command += ["--init", row["init"]] if row["init"] else []
-        commands = [command]
-        if table["judge"]:
-            commands.append([*command[:3], "evaluate", str(out), "--judge", table["judge"]])
-        for each in commands:
-            each += ["--manual-dir", str(manual_dir)] if manual_dir else []
-        if any(subprocess.run(each, check=False).returncode for each in commands):
+        command += ["--judge", table["judge"]] if table["judge"] else []
+        command += ["--manual-dir", str(manual_dir)] if manual_dir else []
+        if subprocess.run(command, check=False).returncode:
             failed.append(row["name"])
             continue
         finished[row["name"]] = _settings(row) | _found(row, out, table["figures"])

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bachkeras.data.pipeline import Corpus
+from bachkeras.evaluation import judge as judges
 from bachkeras.evaluation import novelty, parts, style
+from bachkeras.evaluation.judge import Judge
 from bachkeras.evaluation.ngrams import ChordTrigram
 
 SAME = 0.98
@@ -23,13 +25,16 @@ class Listener:
         train: training pieces.
         validation: held-out pieces.
         labelled: whether a piece is its `voices`; else its `pianoroll`, by rank.
+        judge: a model that knows real music better than the chord trigram does, or None.
 
     Attributes:
         real: `describe` of the validation pieces.
     """
 
-    def __init__(self, train: Corpus, validation: Corpus, labelled: bool):
+    def __init__(self, train: Corpus, validation: Corpus, labelled: bool, judge: Judge | None = None):
         self.labelled = labelled
+        self.judge = judge
+        self.corpus = validation.name
         self.train = [parts.of(piece, labelled) for piece in train.pieces]
         self.trigram = ChordTrigram([piece["pianoroll"] for piece in train.pieces])
         self.real = self.describe(validation.pieces)
@@ -38,7 +43,8 @@ class Listener:
         """Figures of some pieces, see `style` and `novelty`; nan where there is none.
 
         `ngram_jsd_1` to `ngram_jsd_4`, chords against the training split; `self_bleu_4_soprano`, `distinct_3`,
-        `hold_ratio`; `trigram_nats_per_frame`, minus the log probability under the chord trigram of the training split.
+        `hold_ratio`; `trigram_nats_per_frame`, minus the log probability under the chord trigram of the training split;
+        with a judge `judge_nats_per_frame`, under its model, nan where it cannot read the pieces.
         """
         heard = [parts.of(piece, self.labelled) for piece in pieces]
         distances = style.ngram_jsd(heard, self.train) or [None] * len(style.NGRAMS)
@@ -50,20 +56,26 @@ class Listener:
             "hold_ratio": style.lines(heard)["hold_ratio"],
             "trigram_nats_per_frame": -log_p / sum(len(piece["pianoroll"]) for piece in pieces),
         }
+        if self.judge:
+            model = self.judge.model
+            readable = judges.objection(model, pieces) is None
+            found["judge_nats_per_frame"] = judges.nats_per_frame(model, pieces, self.corpus) if readable else None
         return {name: float("nan") if value is None else value for name, value in found.items()}
 
     def distance(self, found: Mapping[str, float]) -> float:
         """How far samples are from the validation pieces, 1 at the best: what chooses an epoch.
 
         The chord bigrams' divergence from the training split, in units of the validation pieces' own, plus the
-        difference of the nats per frame under the chord trigram. The one is good for chords drawn from Bach in any
-        order, the other is not; the other is good for samples that say the probable alone, the one is not.
+        difference of the nats per frame under the judge, or without one under the chord trigram. The one is good for
+        chords drawn from Bach in any order, the other is not; the other is good for samples that say the probable
+        alone, the one is not.
 
         Args:
             found: `describe` of the samples.
         """
         ratio = found["ngram_jsd_2"] / self.real["ngram_jsd_2"]
-        return ratio + abs(found["trigram_nats_per_frame"] - self.real["trigram_nats_per_frame"])
+        nats = "judge_nats_per_frame" if self.judge else "trigram_nats_per_frame"
+        return ratio + abs(found[nats] - self.real[nats])
 
     def collapsed(self, found: Mapping[str, float]) -> bool:
         """Whether samples are all alike, or have next to no chords; `found` is `describe` of them."""

@@ -58,6 +58,8 @@ class AdversarialModel(TwoOptimizers):
             falling to 0 over `anneal_steps`.
         feature_matching: weight of the squared distance of the mean features of real and generated windows in the
             generator's loss (Salimans et al. 2016, section 3.1).
+        likelihood_weight: weight of the nats a frame of the real windows in the loss of a generator that has a
+            likelihood, as in professor forcing (Lamb et al. 2016, section 2.2): so it keeps what it has learnt by it.
         ema: decay of the moving average of the generator's weights (Yazici et al. 2019); 0: the weights as they are.
         temperature: of the gradient through the draws, at the beginning.
         final_temperature: after `anneal_steps`.
@@ -82,6 +84,7 @@ class AdversarialModel(TwoOptimizers):
         label_smoothing: float = 0.0,
         instance_noise: float = 0.0,
         feature_matching: float = 0.0,
+        likelihood_weight: float = 0.0,
         ema: float = 0.995,
         temperature: float = 1.0,
         final_temperature: float = 1.0,
@@ -100,6 +103,7 @@ class AdversarialModel(TwoOptimizers):
         self.label_smoothing = label_smoothing
         self.instance_noise = instance_noise
         self.feature_matching = feature_matching
+        self.likelihood_weight = likelihood_weight
         self.ema = ema
         self.temperature = temperature
         self.final_temperature = final_temperature
@@ -115,7 +119,7 @@ class AdversarialModel(TwoOptimizers):
         """Constructor arguments."""
         names = (
             *("gradient_penalty", "weight_clip", "critic_steps", "label_smoothing", "instance_noise"),
-            *("feature_matching", "ema", "temperature", "final_temperature", "anneal_steps"),
+            *("feature_matching", "likelihood_weight", "ema", "temperature", "final_temperature", "anneal_steps"),
         )
         return {
             **super().get_config(),
@@ -126,8 +130,8 @@ class AdversarialModel(TwoOptimizers):
 
     def _check(self):
         """Refuse arguments that are out of their range."""
-        least = {"gradient_penalty": 0, "weight_clip": 0, "critic_steps": 1, "instance_noise": 0, "feature_matching": 0}
-        for name, limit in least.items():
+        weights = ("gradient_penalty", "weight_clip", "instance_noise", "feature_matching", "likelihood_weight")
+        for name, limit in {**dict.fromkeys(weights, 0), "critic_steps": 1}.items():
             if getattr(self, name) < limit:
                 raise ValueError(f"{name} is at least {limit}. Received: {name}={getattr(self, name)}")
         for name in ("label_smoothing", "ema"):
@@ -168,6 +172,9 @@ class AdversarialModel(TwoOptimizers):
                 wanted = self._hear(real, known, batch["mask"]).features
                 distance = tf.reduce_mean(tf.stop_gradient(wanted), 0) - tf.reduce_mean(verdict.features, 0)
                 loss += self.feature_matching * tf.reduce_sum(distance**2)
+            if self.likelihood_weight:
+                log_p = self.generator(batch, training=True)["frame"]
+                loss -= self.likelihood_weight * tf.reduce_sum(log_p * batch["mask"]) / tf.reduce_sum(batch["mask"])
             scaled = self.optimizer.scale_loss(loss)
         variables = self.generator.trainable_variables
         gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")

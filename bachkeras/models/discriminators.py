@@ -112,8 +112,9 @@ class Discriminator(keras.layers.Layer):
         x = self.dropout(_active(self._apply(self.input_dense, x, iterate)), training=training)
         scores, features = [], []
         for layers, head in zip(self.scales, self.heads, strict=True):
-            # Dropped too, or a score without layers hangs on what differs most.
-            heard = x if layers else self.dropout(plain, training=training)
+            # Without layers, of the mean over time: the same score, and less to drop. Without dropout it would hang on
+            # what differs most.
+            heard = x if layers else self.dropout(tf.reduce_mean(plain, 1, keepdims=True), training=training)
             for layer in layers:
                 heard = self._apply(layer, heard, iterate)
                 heard = heard if isinstance(layer, _RECURRENT) else _active(heard)

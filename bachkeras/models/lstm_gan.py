@@ -84,6 +84,11 @@ class LSTMGAN(AdversarialModel):
         self.latent_frames = latent_frames
         self.frames_per_bar = frames_per_bar
         self.generator = self._made(generator, frame)
+        if self.likelihood_weight and self.generator.likelihood is None:
+            raise ValueError(
+                "A generator from noise has no likelihood: likelihood_weight is 0. "
+                f"Received: generator={generator!r}, likelihood_weight={self.likelihood_weight}"
+            )
         # What music is written by: a second generator, whose weights follow those of the first.
         self.averaged = type(self.generator).from_config({**self.generator.get_config(), "name": "averaged"})
         self.averaged.trainable = False

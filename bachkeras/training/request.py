@@ -22,6 +22,7 @@ class Request:
         epochs: instead of the configuration's.
         seed: see `run.train`.
         init: see `run.train`.
+        judge: see `run.train`.
         generator: of a GAN, instead of the configuration's.
         discriminator: likewise.
     """
@@ -32,6 +33,7 @@ class Request:
     epochs: int | None = None
     seed: int | None = None
     init: Path | None = None
+    judge: Path | None = None
     generator: str | None = None
     discriminator: str | None = None
 
@@ -54,6 +56,8 @@ class Request:
             begun["seed"], asked["seed"] = card["seed"], self.seed
         if self.init is not None:
             begun["init"], asked["init"] = card.get("init", {}).get("run"), str(self.init)
+        if self.judge is not None:
+            begun["judge"], asked["judge"] = card.get("judge"), str(self.judge)
         if card["model"] == self.model:
             there = config.from_dict(card["config"])
             here = config.read(self.model, self.config) if self.config else there

@@ -20,6 +20,7 @@ from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import likelihood, tables
 from bachkeras.evaluation.comparison import Comparison
+from bachkeras.evaluation.judge import Judge
 from bachkeras.evaluation.listening import Listener
 from bachkeras.models.lstm_gan import AUTOREGRESSIVE
 from bachkeras.music import saving
@@ -48,6 +49,7 @@ def train(
     *,
     seed: int = 0,
     init: Path | None = None,
+    judge: Path | None = None,
     manual_dir: Path | None = None,
 ) -> None:
     """Train a model, score it and its samples beside the test split, and let it write four pieces.
@@ -62,11 +64,13 @@ def train(
         seed: of the weights, the order of the data, dropout and the samples.
         init: a run whose model is trained further: its architecture, weights and precision, a new optimizer. Then
             `config` says on what and how. For a GAN also a run of lstm-attention: that is its generator then.
+        judge: a run whose model says how probable it finds the samples: in the figures, and of a model that has no
+            likelihood of its own to choose an epoch by also at every evaluation, see `Listener.distance`.
         manual_dir: see `catalog.build`.
 
     Raises:
         ValueError: if `out` exists, or the configuration names no such corpus or argument, or `init` is no run of
-            `model_name`.
+            `model_name`, or `judge` cannot judge.
     """
     if out.exists():
         advice = "go on with it by --resume, or " if (out / checkpoint.NAME).exists() else ""
@@ -96,19 +100,22 @@ def train(
     dropped = likelihood.dropped_notes(model, corpora["train"].pieces)
     if dropped:
         print(f"{dropped} notes of the training split do not fit {model.frame.voices} voices and are left out.")
+    jury = _jury(judge, model, corpora)
     batches = int(_batches(config, corpora, seed).cardinality())
     model.compile(*_optimizers(model, config, batches))
     model.build_optimizers()
     content = directory.describe(model_name, config, corpora["train"], seed)
     if init is not None:
         content["init"] = {"run": str(init), "trained_on": before}
+    if judge is not None:
+        content["judge"] = str(judge)
     out.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(out) as folder:
         folder.mkdir()
         write_json(folder / "config.json", content)
         checkpoint.write(folder / checkpoint.NAME, model, Progress())
     with files.locked(out):
-        _go_on(out, model, Progress(monitors=[*model.monitors.values()]), corpora)
+        _go_on(out, model, Progress(monitors=[*model.monitors.values()]), corpora, jury)
 
 
 def resume(out: Path, *, manual_dir: Path | None = None) -> None:
@@ -136,19 +143,19 @@ def resume(out: Path, *, manual_dir: Path | None = None) -> None:
             raise ValueError(f"The run was begun with another version of its corpus. Received: {content['data']}")
         model, progress = checkpoint.read(out / checkpoint.NAME)
         print(f"Going on with {out} after epoch {len(progress.rows)}.")
-        _go_on(out, model, progress, corpora)
+        _go_on(out, model, progress, corpora, _jury(content.get("judge"), model, corpora))
 
 
-def _go_on(out: Path, model: keras.Model, progress: Progress, corpora: dict[str, Corpus]) -> None:
+def _go_on(out: Path, model: keras.Model, progress: Progress, corpora: dict[str, Corpus], jury: Judge | None) -> None:
     """From a compiled model in a run directory to a finished run."""
     content = directory.card(out)
     seed = content["seed"]
     with _breaking_off(out, content["model"], model, progress):
-        fit(model, from_dict(content["config"]), corpora, out, seed, progress)
+        fit(model, from_dict(content["config"]), corpora, out, seed, progress, jury)
         minutes = progress.seconds / 60
         model = keras.saving.load_model(out / "model.keras")
         print(f"Best epoch {progress.best_epoch + 1}; {minutes:.1f} minutes.")
-        comparison = Comparison(corpora, model.frame.labelled)
+        comparison = Comparison(corpora, model.frame.labelled, jury)
         row, _ = figures.evaluate(model, out.absolute().name, content, comparison, seed=seed, minutes=minutes)
         rows = [row, *comparison.references(None, seed)]
         write_json(out / "evaluation.json", rows)
@@ -196,7 +203,13 @@ def _frame(config: Config, corpora: Collection[Corpus]) -> keras.layers.Layer:
 
 
 def fit(
-    model: keras.Model, config: Config, corpora: dict[str, Corpus], out: Path, seed: int, progress: Progress
+    model: keras.Model,
+    config: Config,
+    corpora: dict[str, Corpus],
+    out: Path,
+    seed: int,
+    progress: Progress,
+    jury: Judge | None = None,
 ) -> None:
     """Fit a compiled model, from the epoch that `progress` has come to; the best one by validation is kept in `out`.
 
@@ -206,7 +219,7 @@ def fit(
     epochs = sum(training.epochs for training in stages.values())
     listening = []
     if model.judged_by_samples:
-        listener = Listener(corpora["train"], corpora["validation"], model.frame.labelled)
+        listener = Listener(corpora["train"], corpora["validation"], model.frame.labelled, jury)
         listening = [callbacks.Listen(listener, corpora, progress, config.training, seed)]
     window = config.data.window or None if model.judged_by_samples else model.window
     for number, (stage, training) in enumerate(stages.items(), 1):
@@ -319,6 +332,26 @@ def _batches(config: Config, corpora: dict[str, Corpus], seed: int, first_epoch:
         seed=seed,
     )
     return windows.batch(data.batch_size, first_epoch=first_epoch)
+
+
+def _jury(judge: str | Path | None, model: keras.Model, corpora: dict[str, Corpus]) -> Judge | None:
+    """The judge of a run's samples, or None.
+
+    Raises:
+        ValueError: if it is no run, or cannot judge the samples by which an epoch is to be chosen.
+    """
+    if judge is None:
+        return None
+    jury = Judge(Path(judge).name, directory.load(judge), directory.card(judge))
+    if model.judged_by_samples:
+        held_out = corpora["validation"]
+        objection = jury.objection(held_out.pieces, held_out)
+        reads, writes = jury.model.frame, model.frame
+        if (reads.labelled and not writes.labelled) or (reads.onsets and not writes.onsets):
+            objection = "it reads labelled voices or onsets, which the model does not write"
+        if objection:
+            raise ValueError(f"This judge cannot choose an epoch: {objection}. Received: judge={str(judge)!r}")
+    return jury
 
 
 def _like(init: Path, model_name: str, config: Config) -> tuple[Config, list[str]]:
