@@ -57,7 +57,7 @@ def test_what_a_discriminator_hears():
         notes[0, 1, line, key] = 1
     heard = discriminators._heard(tf.constant(notes)).numpy()[0]
     assert heard.shape == (2, discriminators._size_heard(4))
-    blocks = np.split(heard, np.cumsum([352, 12, 144, 144, 144, 48, 4, 72]), -1)
+    blocks = np.split(heard, np.cumsum([352, 12, 144, 144, 144, 48, 24, 72, 36]), -1)
     c, e, g, a = 3, 7, 10, 0  # Pitch classes from key 0, an A, on.
     np.testing.assert_array_equal(blocks[0].reshape(notes[0].shape), notes[0])
     assert {k: n for k, n in enumerate(blocks[1][0]) if n} == {c: 2, e: 1, g: 1}
@@ -77,12 +77,19 @@ def test_what_a_discriminator_hears():
     moves = blocks[5].reshape(2, 4, 12)
     assert np.argmax(moves[1, :3], -1).tolist() == [0, 0, 5]  # The tenor goes up by five semitones, or down by seven.
     assert not moves[1, 3].any()
-    np.testing.assert_allclose(blocks[6][1, :3], [0, 0, 5 / 12], atol=1e-6)
+    # Cosines and sines on circles of two, four and eight octaves.
+    angles = np.pi * np.array([[0, 0, 0], [0, 0, 0], [5 / 12, 5 / 24, 5 / 48]])
+    far = blocks[6].reshape(2, 4, 6)
+    np.testing.assert_allclose(far[1, :3], np.concatenate([np.cos(angles), np.sin(angles)], -1), atol=1e-6)
+    assert not far[0].any()
+    assert not far[1, 3].any()
     # Soprano from alto, tenor, bass; alto from tenor, bass; tenor from bass.
     intervals = blocks[7].reshape(2, 6, 12)
     assert np.argmax(intervals[0], -1).tolist() == [5, 8, 0, 3, 7, 4]
+    # Soprano and bass are two octaves apart: once around the first circle, half around, a quarter.
+    np.testing.assert_allclose(blocks[8].reshape(2, 6, 6)[0, 2], [1, -1, 0, 0, 0, 1], atol=1e-6)
     # From one frame to the next: two lines stay a fourth apart, a sixth becomes a third, a third becomes a seventh.
-    counterpoint = blocks[8].reshape(2, 6, 12, 12)
+    counterpoint = blocks[9].reshape(2, 6, 12, 12)
     assert not counterpoint[0].any()
     assert np.argwhere(counterpoint[1]).tolist() == [[0, 5, 5], [1, 8, 3], [3, 3, 10]]
 

@@ -23,8 +23,12 @@ INTERVALS = np.eye(12, dtype=np.float32)[np.subtract.outer(np.arange(12), np.ara
 ABOVE = np.stack([np.roll(np.eye(12, dtype=np.float32), -k, 1) for k in range(12)], 1).reshape(12, 144)
 """From a pitch class to pairs of a bass and the interval class from it up to that pitch class, `(12, 144)`."""
 
-HEIGHT = (np.arange(KEYS, dtype=np.float32) - KEYS / 2) / 12
-"""Of each key, in octaves."""
+OCTAVES = (2, 4, 8)
+"""Around circles of so many octaves a key is told from its octaves."""
+
+_ANGLES = 2 * np.pi * np.arange(KEYS)[:, None] / (12 * np.array(OCTAVES))
+PLACES = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1).astype(np.float32)
+"""From the 88 keys to their places on each circle, `(88, circles, 2)`."""
 
 
 class Verdict(NamedTuple):
@@ -223,19 +227,19 @@ def _heard(notes: tf.Tensor) -> tf.Tensor:
     """What there is to hear in frames: `(batch, time, _size_heard(lines))` from notes `(batch, time, lines, 88)`.
 
     The keys of each line; pitch classes; which two are together, and which follow one another; which two interval
-    classes are above the last line, as figured bass has it; how each line moves, as interval class and as far as it
-    goes; the interval class of each two lines, and which one follows which. Before the first frame is silence.
+    classes are above the last line, as figured bass has it; how each line moves, and how far apart each two lines are,
+    as interval class and as distance; which interval class of two lines follows which. Before the first frame is
+    silence.
 
     These products are what harmony and counterpoint are made of, and narrow layers learn them slowly. All are linear in
     each line alone. So the gradient through one line's draw tells rightly what another note would have changed, the
     other lines as they are; products of a frame's keys with themselves would put the other note beside its rival.
     """
     classes = tf.tensordot(notes, PITCH_CLASSES, 1)
-    height = tf.tensordot(notes, HEIGHT, 1)
     before = _before(classes)
+    places = tf.tensordot(notes, PLACES, 1)
     every, every_before = tf.reduce_sum(classes, 2), tf.reduce_sum(before, 2)
-    lines = tf.unstack(classes, axis=2)
-    pairs = list(itertools.combinations(range(len(lines)), 2))
+    pairs = list(itertools.combinations(range(notes.shape[2]), 2))
     found = [
         _flat(notes),
         every,
@@ -243,22 +247,38 @@ def _heard(notes: tf.Tensor) -> tf.Tensor:
         _flat(every_before[..., :, None] * every[..., None, :]),
         _figures(classes),
         _flat(_intervals(classes, before)),
-        height - _before(height),
+        _flat(_distances(places, _before(places))),
     ]
     if pairs:
-        intervals = _intervals(*(tf.stack([lines[pair[side]] for pair in pairs], 2) for side in (0, 1)))
-        found += [_flat(intervals), _flat(_before(intervals)[..., :, None] * intervals[..., None, :])]
+        upper, lower = ([pair[side] for pair in pairs] for side in (0, 1))
+        intervals = _intervals(tf.gather(classes, upper, axis=2), tf.gather(classes, lower, axis=2))
+        distances = _distances(tf.gather(places, upper, axis=2), tf.gather(places, lower, axis=2))
+        found += [_flat(intervals), _flat(distances), _flat(_before(intervals)[..., :, None] * intervals[..., None, :])]
     return tf.concat(found, -1)
 
 
 def _size_heard(lines: int) -> int:
-    return KEYS * lines + 12 + 3 * 144 + 12 * lines + lines + (12 + 144) * (lines * (lines - 1) // 2)
+    distance = 2 * len(OCTAVES)
+    return KEYS * lines + 12 + 3 * 144 + (12 + distance) * lines + (12 + distance + 144) * (lines * (lines - 1) // 2)
 
 
 def _intervals(upper: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
     """Interval classes `(..., 12)` between pitch classes `(..., 12)`, of each two of them the product."""
     pairs = upper[..., :, None] * lower[..., None, :]
     return tf.tensordot(tf.reshape(pairs, tf.concat([tf.shape(upper)[:-1], [144]], 0)), INTERVALS, 1)
+
+
+def _distances(upper: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
+    """How far it is from the second up to the first, `(..., 2 circles)`: cosines and sines of the angles between them.
+
+    The interval class does not tell a step from a leap of a seventh the other way.
+
+    Args:
+        upper: places, `(..., circles, 2)`.
+        lower: likewise.
+    """
+    (x, y), (u, v) = tf.unstack(upper, axis=-1), tf.unstack(lower, axis=-1)
+    return tf.concat([x * u + y * v, y * u - x * v], -1)
 
 
 def _figures(classes: tf.Tensor) -> tf.Tensor:
