@@ -55,41 +55,45 @@ def test_what_a_discriminator_hears():
         notes[0, 0, line, key] = 1
     for line, key in enumerate((51, 46, 48)):
         notes[0, 1, line, key] = 1
-    heard = discriminators._heard(tf.constant(notes)).numpy()[0]
-    assert heard.shape == (2, discriminators._size_heard(4))
-    blocks = np.split(heard, np.cumsum([352, 12, 144, 144, 144, 48, 24, 72, 36]), -1)
+    groups = [group.numpy()[0] for group in discriminators._heard(tf.constant(notes))]
+    assert [group.shape[1] for group in groups] == discriminators._sizes_heard(4)
+    sizes = [352, 48, 24], [12, 144, 144, 144, 1728], [72, 36, 864]
+    parts = [np.split(group, np.cumsum(size)[:-1], -1) for group, size in zip(groups, sizes, strict=True)]
+    (keys, moves, far), (classes, pairs, steps, figures, chords), (intervals, distances, counterpoint) = parts
     c, e, g, a = 3, 7, 10, 0  # Pitch classes from key 0, an A, on.
-    np.testing.assert_array_equal(blocks[0].reshape(notes[0].shape), notes[0])
-    assert {k: n for k, n in enumerate(blocks[1][0]) if n} == {c: 2, e: 1, g: 1}
-    pairs = blocks[2].reshape(2, 12, 12)
+    np.testing.assert_array_equal(keys.reshape(notes[0].shape), notes[0])
+    assert {k: n for k, n in enumerate(classes[0]) if n} == {c: 2, e: 1, g: 1}
+    pairs = pairs.reshape(2, 12, 12)
     assert pairs[0].sum() == 6
     assert (pairs[0, c, g], pairs[0, g, e], pairs[0, e, c], pairs[0, c, c], pairs[0, g, g]) == (1, 1, 1, 1, 0)
-    steps = blocks[3].reshape(2, 12, 12)
+    steps = steps.reshape(2, 12, 12)
     assert not steps[0].any()
     assert (steps[1].sum(), steps[1, c, a], steps[1, c, c], steps[1, e, g]) == (12, 2, 2, 1)
-    figures = blocks[4].reshape(2, 12, 12)  # Fifth and octave, third and octave, third and fifth above the bass.
+    figures = figures.reshape(2, 12, 12)  # Fifth and octave, third and octave, third and fifth above the bass.
     assert {tuple(pair): figures[0][tuple(pair)] for pair in np.argwhere(figures[0])} == {
         (0, 7): 1,
         (0, 4): 1,
         (7, 4): 1,
     }
     assert not figures[1].any()
-    moves = blocks[5].reshape(2, 4, 12)
+    assert np.argwhere(chords[0].reshape(12, 12, 12)).tolist() == [[0, 7, 4]]
+    assert not chords[1].any()
+    moves = moves.reshape(2, 4, 12)
     assert np.argmax(moves[1, :3], -1).tolist() == [0, 0, 5]  # The tenor goes up by five semitones, or down by seven.
     assert not moves[1, 3].any()
     # Cosines and sines on circles of two, four and eight octaves.
     angles = np.pi * np.array([[0, 0, 0], [0, 0, 0], [5 / 12, 5 / 24, 5 / 48]])
-    far = blocks[6].reshape(2, 4, 6)
+    far = far.reshape(2, 4, 6)
     np.testing.assert_allclose(far[1, :3], np.concatenate([np.cos(angles), np.sin(angles)], -1), atol=1e-6)
     assert not far[0].any()
     assert not far[1, 3].any()
     # Soprano from alto, tenor, bass; alto from tenor, bass; tenor from bass.
-    intervals = blocks[7].reshape(2, 6, 12)
+    intervals = intervals.reshape(2, 6, 12)
     assert np.argmax(intervals[0], -1).tolist() == [5, 8, 0, 3, 7, 4]
     # Soprano and bass are two octaves apart: once around the first circle, half around, a quarter.
-    np.testing.assert_allclose(blocks[8].reshape(2, 6, 6)[0, 2], [1, -1, 0, 0, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(distances.reshape(2, 6, 6)[0, 2], [1, -1, 0, 0, 0, 1], atol=1e-6)
     # From one frame to the next: two lines stay a fourth apart, a sixth becomes a third, a third becomes a seventh.
-    counterpoint = blocks[9].reshape(2, 6, 12, 12)
+    counterpoint = counterpoint.reshape(2, 6, 12, 12)
     assert not counterpoint[0].any()
     assert np.argwhere(counterpoint[1]).tolist() == [[0, 5, 5], [1, 8, 3], [3, 3, 10]]
 
@@ -99,8 +103,8 @@ def test_what_is_heard_is_linear_in_each_line():
     one = np.eye(88, dtype=np.float32)[random.integers(0, 88, (5, 3, 4))]
     other = one.copy()
     other[:, 1, 2] = np.eye(88)[random.integers(0, 88, 5)]
-    middle, ends = discriminators._heard(0.25 * one + 0.75 * other), [discriminators._heard(x) for x in (one, other)]
-    np.testing.assert_allclose(middle, 0.25 * ends[0] + 0.75 * ends[1], atol=1e-5)
+    for middle, *ends in zip(*map(discriminators._heard, (0.25 * one + 0.75 * other, one, other)), strict=True):
+        np.testing.assert_allclose(middle, 0.25 * ends[0] + 0.75 * ends[1], atol=1e-5)
 
 
 def test_the_slope_of_a_known_critic():

@@ -48,7 +48,8 @@ class Discriminator(keras.layers.Layer):
 
     It hears each frame as `_heard` says, and what is known of the piece. A subclass says in `_parts` which layers
     follow, on each scale a list; each scale's score is linear in the last layer, a mean over time, and has no bias: a
-    critic's does not matter. Of a scale without layers it is linear in what is heard.
+    critic's does not matter. With `frequencies` each group of what is heard is a scale too, without layers: how often
+    everything comes.
 
     Args:
         hidden: width of every layer.
@@ -56,10 +57,12 @@ class Discriminator(keras.layers.Layer):
             al. 2018). Recurrent kernels are left as they are: Keras normalises none of an LSTM's.
         minibatch_stddev: let the score know how much the batch's features differ (Karras et al. 2018, section 3), so
             that samples which are all alike are found out.
-        dropout: share of each layer, and of what a score without layers hears, that a discriminator's own steps drop:
-            it tells a small corpus by heart else.
+        dropout: share of each layer, and of the frequencies, that a discriminator's own steps drop: it tells a small
+            corpus by heart else.
         lines: of a frame, see `FrameDistribution.notes`.
     """
+
+    frequencies = False
 
     def __init__(
         self,
@@ -86,15 +89,17 @@ class Discriminator(keras.layers.Layer):
 
     def build(self, input_shape=None):
         """Create the layers; they depend on no input's shape."""
+        groups = _sizes_heard(self.lines)
         self.input_dense = self._dense("input")
-        self.input_dense.build((None, None, _size_heard(self.lines) + self.conditions.size))
+        self.input_dense.build((None, None, sum(groups) + self.conditions.size))
         self.scales, self.heads = self._parts(), []
-        for number, layers in enumerate(self.scales):
-            shape = (None, None, self.hidden)
+        for layers in self.scales:
             for layer in layers:
-                layer.build(shape)
+                layer.build((None, None, self.hidden))
+        sizes = [self._size()] * len(self.scales) + groups * self.frequencies
+        for number, size in enumerate(sizes):
             head = self._dense(f"score_{number}", 1, use_bias=False)
-            head.build((None, None, self._size(layers) + self.minibatch_stddev))
+            head.build((None, None, size + self.minibatch_stddev))
             self.heads.append(head)
         self.built = True
 
@@ -111,18 +116,22 @@ class Discriminator(keras.layers.Layer):
             iterate: whether spectral normalisation goes on; None: as `training`.
         """
         iterate = training if iterate is None else iterate
-        plain = _heard(notes * mask[..., None, None])
-        x = tf.concat([plain, self.conditions(known)], -1)
+        groups = _heard(notes * mask[..., None, None])
+        x = tf.concat([*groups, self.conditions(known)], -1)
         x = self.dropout(_active(self._apply(self.input_dense, x, iterate)), training=training)
-        scores, features = [], []
-        for layers, head in zip(self.scales, self.heads, strict=True):
-            # Without layers, of the mean over time: the same score, and less to drop. Without dropout it would hang on
-            # what differs most.
-            heard = x if layers else self.dropout(tf.reduce_mean(plain, 1, keepdims=True), training=training)
+        lasts = []
+        for layers in self.scales:
+            heard = x
             for layer in layers:
                 heard = self._apply(layer, heard, iterate)
                 heard = heard if isinstance(layer, _RECURRENT) else _active(heard)
                 heard = self.dropout(heard, training=training)
+            lasts.append(heard)
+        if self.frequencies:
+            # Dropped too, or a score would hang on what differs most.
+            lasts += [self.dropout(tf.reduce_mean(group, 1, keepdims=True), training=training) for group in groups]
+        scores, features = [], []
+        for heard, head in zip(lasts, self.heads, strict=True):
             features.append(tf.reduce_mean(heard, 1))
             if self.minibatch_stddev:
                 heard = tf.concat([heard, tf.fill([*tf.unstack(tf.shape(heard)[:2]), 1], _spread(features[-1]))], -1)
@@ -133,9 +142,9 @@ class Discriminator(keras.layers.Layer):
         """The layers of each scale."""
         raise NotImplementedError
 
-    def _size(self, layers) -> int:
+    def _size(self) -> int:
         """Width of the last of a scale's layers."""
-        return self.hidden if layers else _size_heard(self.lines)
+        return self.hidden
 
     def _apply(self, layer, x, iterate):
         return layer(x, training=iterate) if isinstance(layer, keras.layers.SpectralNormalization) else layer(x)
@@ -177,7 +186,7 @@ class BiLSTMDiscriminator(Discriminator):
     def _parts(self):
         return [[keras.layers.Bidirectional(self._lstm("lstm"), dtype=self.dtype_policy, name="bilstm")]]
 
-    def _size(self, layers):
+    def _size(self):
         return 2 * self.hidden
 
 
@@ -193,10 +202,12 @@ class ConvDiscriminator(Discriminator):
 class MultiscaleDiscriminator(Discriminator):
     """Several at once: a frame, two neighbours, eight, 22 as `ConvDiscriminator` hears them; how often things come.
 
-    The last one has no layers: it tells whether chords, steps and progressions are as frequent as in Bach. The others
-    are as in PatchGAN (Isola et al. 2017) and MelGAN (Kumar et al. 2019): that a chord is wrong, or a step, is heard
-    where it is, and not lost in a judgement on the whole.
+    The frequencies tell whether keys and steps, chords, and counterpoint are as frequent as in Bach. The others are as
+    in PatchGAN (Isola et al. 2017) and MelGAN (Kumar et al. 2019): that a chord is wrong, or a step, is heard where it
+    is, and not lost in a judgement on the whole.
     """
+
+    frequencies = True
 
     def _parts(self):
         return [
@@ -204,7 +215,6 @@ class MultiscaleDiscriminator(Discriminator):
             [self._conv("pair", 2), self._dense("pair_dense")],
             [self._conv("bar", 4), self._conv("bar_wide", 3, dilation_rate=2)],
             [self._conv(f"phrase_{i}", 4, strides=2) for i in range(3)],
-            [],
         ]
 
 
@@ -223,13 +233,13 @@ def _active(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.leaky_relu(x, 0.2)
 
 
-def _heard(notes: tf.Tensor) -> tf.Tensor:
-    """What there is to hear in frames: `(batch, time, _size_heard(lines))` from notes `(batch, time, lines, 88)`.
+def _heard(notes: tf.Tensor) -> list[tf.Tensor]:
+    """What there is to hear in frames, in groups: `(batch, time, size)` each, from notes `(batch, time, lines, 88)`.
 
-    The keys of each line; pitch classes; which two are together, and which follow one another; which two interval
-    classes are above the last line, as figured bass has it; how each line moves, and how far apart each two lines are,
-    as interval class and as distance; which interval class of two lines follows which. Before the first frame is
-    silence.
+    Melody: the keys of each line, and how it moves, as interval class and as distance. Harmony: pitch classes; which
+    two are together, and which follow one another; which two and which three interval classes are above the last line,
+    as figured bass has it. Counterpoint: how far apart each two lines are, as interval class and as distance, and which
+    interval class follows which. Before the first frame is silence.
 
     These products are what harmony and counterpoint are made of, and narrow layers learn them slowly. All are linear in
     each line alone. So the gradient through one line's draw tells rightly what another note would have changed, the
@@ -240,26 +250,26 @@ def _heard(notes: tf.Tensor) -> tf.Tensor:
     places = tf.tensordot(notes, PLACES, 1)
     every, every_before = tf.reduce_sum(classes, 2), tf.reduce_sum(before, 2)
     pairs = list(itertools.combinations(range(notes.shape[2]), 2))
-    found = [
-        _flat(notes),
+    melody = [_flat(notes), _flat(_intervals(classes, before)), _flat(_distances(places, _before(places)))]
+    harmony = [
         every,
         _flat(tf.einsum("btvi,btvj->btij", tf.cumsum(classes, 2, exclusive=True), classes)),
         _flat(every_before[..., :, None] * every[..., None, :]),
-        _figures(classes),
-        _flat(_intervals(classes, before)),
-        _flat(_distances(places, _before(places))),
+        *(_figures(classes, size) for size in (2, 3)),
     ]
+    groups = [melody, harmony]
     if pairs:
         upper, lower = ([pair[side] for pair in pairs] for side in (0, 1))
         intervals = _intervals(tf.gather(classes, upper, axis=2), tf.gather(classes, lower, axis=2))
         distances = _distances(tf.gather(places, upper, axis=2), tf.gather(places, lower, axis=2))
-        found += [_flat(intervals), _flat(distances), _flat(_before(intervals)[..., :, None] * intervals[..., None, :])]
-    return tf.concat(found, -1)
+        groups.append([*map(_flat, (intervals, distances, _before(intervals)[..., :, None] * intervals[..., None, :]))])
+    return [tf.concat(group, -1) for group in groups]
 
 
-def _size_heard(lines: int) -> int:
+def _sizes_heard(lines: int) -> list[int]:
     distance = 2 * len(OCTAVES)
-    return KEYS * lines + 12 + 3 * 144 + (12 + distance) * lines + (12 + distance + 144) * (lines * (lines - 1) // 2)
+    pairs = lines * (lines - 1) // 2
+    return [(KEYS + 12 + distance) * lines, 12 + 3 * 144 + 1728, *([(12 + distance + 144) * pairs] if pairs else [])]
 
 
 def _intervals(upper: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
@@ -281,18 +291,25 @@ def _distances(upper: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
     return tf.concat([x * u + y * v, y * u - x * v], -1)
 
 
-def _figures(classes: tf.Tensor) -> tf.Tensor:
-    """Which two lines are together above the last, as interval classes from it, upper one first: `(..., 144)`.
+def _figures(classes: tf.Tensor, size: int) -> tf.Tensor:
+    """Which `size` lines are together above the last, as interval classes from it, upper ones first: `(..., 12**size)`.
 
-    Chords of three notes are told by them in whatever key they are.
+    Chords are told by them in whatever key they are. All is 0 with fewer lines.
 
     Args:
         classes: pitch classes of lines, `(batch, time, lines, 12)`.
+        size: 2 or more.
     """
     batch, time, lines, _ = tf.unstack(tf.shape(classes))
     above = tf.reshape(tf.tensordot(classes[:, :, :-1], ABOVE, 1), [batch, time, lines - 1, 12, 12])
-    upper = tf.cumsum(above, 2, exclusive=True) * classes[:, :, -1, None, :, None]
-    return _flat(tf.einsum("btvni,btvnj->btij", upper, above))
+    found = tf.zeros([batch, time, 12**size])
+    for chosen in itertools.combinations(range(classes.shape[2] - 1), size):
+        chord = classes[:, :, -1, :, None]  # By the bass, which each of them has its interval from.
+        for line in chosen[:-1]:
+            chord = tf.reshape(chord[..., :, None] * above[:, :, line, :, None], [batch, time, 12, -1])
+        chord = tf.matmul(chord, above[:, :, chosen[-1]], transpose_a=True)
+        found += tf.reshape(chord, [batch, time, 12**size])
+    return found
 
 
 def _before(x: tf.Tensor) -> tf.Tensor:
