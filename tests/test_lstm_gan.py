@@ -265,9 +265,8 @@ def test_likelihood_in_the_loss_of_a_generator(batch):
         model.build()
         nats = -np.mean(model.generator(padded)["frame"][:, :5])
         losses.append(step(model, padded))
-    assert losses[1]["generator_loss"] - losses[0]["generator_loss"] == pytest.approx(
-        2 * nats, rel=0.03
-    )  # With dropout.
+    difference = losses[1]["generator_loss"] - losses[0]["generator_loss"]
+    assert difference == pytest.approx(2 * nats, rel=0.03)  # With dropout.
     assert losses[1]["critic_loss"] == pytest.approx(losses[0]["critic_loss"])
     keras.utils.set_random_seed(0)
     model = small(generator="autoregressive", likelihood_weight=1e4)

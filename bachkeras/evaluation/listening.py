@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bachkeras.data.pipeline import Corpus
-from bachkeras.evaluation import judge as judges
 from bachkeras.evaluation import novelty, parts, style
-from bachkeras.evaluation.judge import Judge
+from bachkeras.evaluation.judge import Judge, nats_per_frame, objection
 from bachkeras.evaluation.ngrams import ChordTrigram
 
 SAME = 0.98
@@ -58,8 +57,8 @@ class Listener:
         }
         if self.judge:
             model = self.judge.model
-            readable = judges.objection(model, pieces) is None
-            found["judge_nats_per_frame"] = judges.nats_per_frame(model, pieces, self.corpus) if readable else None
+            readable = objection(model, pieces) is None
+            found["judge_nats_per_frame"] = nats_per_frame(model, pieces, self.corpus) if readable else None
         return {name: float("nan") if value is None else value for name, value in found.items()}
 
     def distance(self, found: Mapping[str, float]) -> float:

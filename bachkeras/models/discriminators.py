@@ -251,11 +251,12 @@ def _heard(notes: tf.Tensor) -> list[tf.Tensor]:
     every, every_before = tf.reduce_sum(classes, 2), tf.reduce_sum(before, 2)
     pairs = list(itertools.combinations(range(notes.shape[2]), 2))
     melody = [_flat(notes), _flat(_intervals(classes, before)), _flat(_distances(places, _before(places)))]
+    above = _above(classes)
     harmony = [
         every,
         _flat(tf.einsum("btvi,btvj->btij", tf.cumsum(classes, 2, exclusive=True), classes)),
         _flat(every_before[..., :, None] * every[..., None, :]),
-        *(_figures(classes, size) for size in (2, 3)),
+        *(_figures(classes, above, size) for size in (2, 3)),
     ]
     groups = [melody, harmony]
     if pairs:
@@ -269,7 +270,7 @@ def _heard(notes: tf.Tensor) -> list[tf.Tensor]:
 def _sizes_heard(lines: int) -> list[int]:
     distance = 2 * len(OCTAVES)
     pairs = lines * (lines - 1) // 2
-    return [(KEYS + 12 + distance) * lines, 12 + 3 * 144 + 1728, *([(12 + distance + 144) * pairs] if pairs else [])]
+    return [(KEYS + 12 + distance) * lines, 12 + 3 * 144 + 12**3, *([(12 + distance + 144) * pairs] if pairs else [])]
 
 
 def _intervals(upper: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
@@ -291,17 +292,23 @@ def _distances(upper: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
     return tf.concat([x * u + y * v, y * u - x * v], -1)
 
 
-def _figures(classes: tf.Tensor, size: int) -> tf.Tensor:
+def _above(classes: tf.Tensor) -> tf.Tensor:
+    """The interval class of each line above the last, by what the last may be: `(batch, time, lines - 1, 12, 12)`."""
+    batch, time, lines, _ = tf.unstack(tf.shape(classes))
+    return tf.reshape(tf.tensordot(classes[:, :, :-1], ABOVE, 1), [batch, time, lines - 1, 12, 12])
+
+
+def _figures(classes: tf.Tensor, above: tf.Tensor, size: int) -> tf.Tensor:
     """Which `size` lines are together above the last, as interval classes from it, upper ones first: `(..., 12**size)`.
 
     Chords are told by them in whatever key they are. All is 0 with fewer lines.
 
     Args:
         classes: pitch classes of lines, `(batch, time, lines, 12)`.
+        above: see `_above`.
         size: 2 or more.
     """
-    batch, time, lines, _ = tf.unstack(tf.shape(classes))
-    above = tf.reshape(tf.tensordot(classes[:, :, :-1], ABOVE, 1), [batch, time, lines - 1, 12, 12])
+    batch, time = tf.unstack(tf.shape(classes)[:2])
     found = tf.zeros([batch, time, 12**size])
     for chosen in itertools.combinations(range(classes.shape[2] - 1), size):
         chord = classes[:, :, -1, :, None]  # By the bass, which each of them has its interval from.

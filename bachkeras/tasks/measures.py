@@ -19,7 +19,7 @@ from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import likelihood, parts, style
 from bachkeras.evaluation.comparison import Comparison
-from bachkeras.evaluation.judge import Judge, objection
+from bachkeras.evaluation.judge import objection
 from bachkeras.layers.frame.base import FREE
 from bachkeras.models.base import FrameModel
 from bachkeras.music import voices
@@ -89,7 +89,7 @@ def evaluate(
         raise ValueError(f"The corpus has not the voices that the model writes. Received: data={test.name!r}")
     if latent:
         corpora = {"train": catalog.load(name, "train", manual_dir=manual_dir), "test": test}
-        jury = Judge(judge.name, directory.load(judge), directory.card(judge)) if judge else None
+        jury = directory.judge(judge) if judge else None
         rows = latent_measures.evaluate(model, Comparison(corpora, model.frame.labelled, jury), pairs=count, seed=seed)
         return _written(out, rows)
     clean = likelihood.clean_pieces(test)

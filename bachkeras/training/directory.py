@@ -15,6 +15,7 @@ import numpy as np
 import bachkeras.models  # noqa: F401 - Keras must know the classes of a saved model.
 from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
+from bachkeras.evaluation.judge import Judge
 from bachkeras.music.voices import REST
 from bachkeras.training import checkpoint, settings
 from bachkeras.training.config import Config, from_dict
@@ -39,6 +40,11 @@ def load(path: str | os.PathLike) -> keras.Model:
         raise ValueError(f"The run's model.keras cannot be read: {error} Received: {str(path)!r}") from error
     model.card = MappingProxyType(content)  # Not a dict, which Keras would save with the model.
     return model
+
+
+def judge(path: Path) -> Judge:
+    """A run's model as a judge of samples; errors as of `load` and `card`."""
+    return Judge(path.name, load(path), card(path))
 
 
 def check_model(path: str | os.PathLike) -> None:

@@ -60,7 +60,7 @@ def evaluate(
     cards = {run: directory.card(run) for run in runs}
     for run in runs:
         directory.check_model(run)
-    jury = Judge(names[judge.absolute()], directory.load(judge), directory.card(judge)) if judge else None
+    jury = directory.judge(judge)._replace(name=names[judge.absolute()]) if judge else None
     comparisons = _Comparisons(jury, manual_dir)
     rows: dict[Comparison, list[dict[str, Any]]] = {}
     shown = []

@@ -342,7 +342,7 @@ def _jury(judge: str | Path | None, model: keras.Model, corpora: dict[str, Corpu
     """
     if judge is None:
         return None
-    jury = Judge(Path(judge).name, directory.load(judge), directory.card(judge))
+    jury = directory.judge(Path(judge))
     if model.judged_by_samples:
         held_out = corpora["validation"]
         objection = jury.objection(held_out.pieces, held_out)
