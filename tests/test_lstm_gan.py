@@ -8,7 +8,7 @@ import tensorflow as tf
 from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
 from bachkeras.layers.frame.base import Sounding
-from bachkeras.models import adversarial, discriminators, generators
+from bachkeras.models import adversarial, generators, hearing
 from bachkeras.models.discriminators import DISCRIMINATORS
 from bachkeras.models.lstm_gan import GENERATORS
 
@@ -55,8 +55,8 @@ def test_what_a_discriminator_hears():
         notes[0, 0, line, key] = 1
     for line, key in enumerate((51, 46, 48)):
         notes[0, 1, line, key] = 1
-    groups = [group.numpy()[0] for group in discriminators._heard(tf.constant(notes))]
-    assert [group.shape[1] for group in groups] == discriminators._sizes_heard(4)
+    groups = [group.numpy()[0] for group in hearing.heard(tf.constant(notes))]
+    assert [group.shape[1] for group in groups] == hearing.sizes_heard(4)
     sizes = [352, 48, 24], [12, 144, 144, 144, 1728], [72, 36, 864]
     parts = [np.split(group, np.cumsum(size)[:-1], -1) for group, size in zip(groups, sizes, strict=True)]
     (keys, moves, far), (classes, pairs, steps, figures, chords), (intervals, distances, counterpoint) = parts
@@ -103,7 +103,7 @@ def test_what_is_heard_is_linear_in_each_line():
     one = np.eye(88, dtype=np.float32)[random.integers(0, 88, (5, 3, 4))]
     other = one.copy()
     other[:, 1, 2] = np.eye(88)[random.integers(0, 88, 5)]
-    for middle, *ends in zip(*map(discriminators._heard, (0.25 * one + 0.75 * other, one, other)), strict=True):
+    for middle, *ends in zip(*map(hearing.heard, (0.25 * one + 0.75 * other, one, other)), strict=True):
         np.testing.assert_allclose(middle, 0.25 * ends[0] + 0.75 * ends[1], atol=1e-5)
 
 
