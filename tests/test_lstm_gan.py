@@ -144,6 +144,25 @@ def test_the_penalty_by_hand(batch, monkeypatch):
         assert losses[0] - losses[1] == pytest.approx(penalty, rel=1e-5)
 
 
+@pytest.mark.parametrize(("share", "penalised"), [(1.0, 6), (0.5, 3), (0.01, 1)])
+def test_a_share_of_the_windows_is_penalised(share, penalised, batch, monkeypatch):
+    """f(x) = sum x^2 has the slope 2 ||x||: the mean over the first windows alone."""
+    model = small("minimax", gradient_penalty=10.0, penalty_share=share)
+    free = small("minimax", gradient_penalty=0.0)
+    real = model._real(batch) * tf.reshape(tf.range(1.0, 7.0), (6, 1, 1, 1))
+
+    def critic(notes, known, mask, training=None, iterate=None):
+        assert len(known["tonic"]) == len(mask) == len(notes)
+        return models.discriminators.Verdict(tf.reduce_sum(notes**2, [1, 2, 3])[:, None], None)
+
+    losses = []
+    for one in (model, free):
+        monkeypatch.setattr(one, "discriminator", critic)
+        losses.append(float(one._critic_loss(real, real, batch, batch["mask"])[0]))
+    slopes = 2 * np.linalg.norm(real.numpy().reshape(6, -1), axis=1)
+    assert losses[0] - losses[1] == pytest.approx(10 * np.mean(slopes[:penalised] ** 2) / 2, rel=1e-4)
+
+
 def test_slopes_are_those_of_the_critic_that_learns(batch, monkeypatch):
     """With dropout in training; and spectral normalisation makes no further step, which would change the kernels."""
     model = small(discriminator_dropout=0.5, spectral_normalization=True)
