@@ -56,7 +56,7 @@ def test_what_a_discriminator_hears():
     for line, key in enumerate((51, 46, 48)):
         notes[0, 1, line, key] = 1
     groups = [group.numpy()[0] for group in hearing.heard(tf.constant(notes))]
-    assert [group.shape[1] for group in groups] == hearing.sizes_heard(4)
+    assert [group.shape[1] for group in groups] == hearing.sizes(4)
     sizes = [352, 48, 24], [12, 144, 144, 144, 1728], [72, 36, 864]
     parts = [np.split(group, np.cumsum(size)[:-1], -1) for group, size in zip(groups, sizes, strict=True)]
     (keys, moves, far), (classes, pairs, steps, figures, chords), (intervals, distances, counterpoint) = parts

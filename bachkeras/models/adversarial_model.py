@@ -50,8 +50,8 @@ class AdversarialModel(TwoOptimizers):
     Args:
         objective: "minimax" or "wasserstein".
         gradient_penalty: P; 0: none.
-        penalty_share: share of a batch's windows at which slopes are penalised. Second derivatives are most of a step's
-            time, and fewer windows say the same on average.
+        penalty_share: share of a batch's windows, the first ones, at which slopes are penalised. Second derivatives
+            take much of a step's time, and fewer windows say the same on average.
         weight_clip: after each step of the discriminator its weights are cut to this size; 0: never.
         critic_steps: steps of the discriminator for each of the generator, on the same real windows.
         label_smoothing: share by which the label of real windows is less than 1, "minimax" alone (Salimans et al. 2016,

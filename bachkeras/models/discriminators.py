@@ -70,7 +70,7 @@ class Discriminator(keras.layers.Layer):
 
     def build(self, input_shape=None):
         """Create the layers; they depend on no input's shape."""
-        groups = hearing.sizes_heard(self.lines)
+        groups = hearing.sizes(self.lines)
         self.input_dense = self._dense("input")
         self.input_dense.build((None, None, sum(groups) + self.conditions.size))
         self.scales, self.heads = self._parts(), []

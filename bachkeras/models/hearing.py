@@ -61,7 +61,7 @@ def heard(notes: tf.Tensor) -> list[tf.Tensor]:
     return [tf.concat(group, -1) for group in groups]
 
 
-def sizes_heard(lines: int) -> list[int]:
+def sizes(lines: int) -> list[int]:
     """The sizes of the groups that there are to hear in frames of so many lines."""
     distance = 2 * len(OCTAVES)
     pairs = lines * (lines - 1) // 2
