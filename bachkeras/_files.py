@@ -81,7 +81,7 @@ def write_json(path: Path, content: Any) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in a folder. A killed process leaves no lock behind.
+    """Keep other processes from working in a folder. A killed process leaves no lock behind.
 
     Raises:
         RuntimeError: if another process has locked it.
@@ -95,7 +95,7 @@ def locked(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RuntimeError(f"Another process trains in this run. Received: out={str(folder)!r}") from None
+                raise RuntimeError(f"Another process is at work in this folder. Received: {str(folder)!r}") from None
         yield
     finally:
         os.close(descriptor)

@@ -210,7 +210,7 @@ def test_a_broken_checkpoint_and_a_second_process_are_told(tmp_path, toml, monke
     resume = ["train", "lstm-attention", "--out", str(out), "--resume"]
     with files.locked(out):
         assert cli.main(resume) == 1
-    assert "Another process trains in this run" in capsys.readouterr().err
+    assert "Another process is at work in this folder" in capsys.readouterr().err
     (out / checkpoint.NAME).write_bytes(b"half a file")
     assert cli.main(resume) == 2
     assert "The checkpoint cannot be read" in capsys.readouterr().err

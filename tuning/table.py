@@ -139,39 +139,26 @@ def _settings(row: Mapping[str, Any]) -> dict[str, str]:
 
 def _configuration(row: Mapping[str, Any]) -> config.Config:
     """The row's configuration: the named one, changed."""
-    sections = config.read(row["model"], row["config"]).to_dict()
-    for place, value in row["set"].items():
-        section, _, key = place.partition(".")
-        if section not in sections or not key:
-            raise ValueError(f"set names a setting, such as model.beta. Received: {place!r}")
-        sections[section][key] = value
-    changed = config.from_dict(sections)
+    changed = config.read(row["model"], row["config"]).changed(row["set"])
     return changed.every_stage(epochs=row["epochs"]) if row["epochs"] else changed
 
 
 def _written(configuration: config.Config, out: Path) -> Path:
     """A configuration as a file beside its run directory."""
-    lines = []
-    for section, values in configuration.to_dict().items():
-        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
     file = out.with_name(f"{out.name}.toml")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with files.whole(file) as unfinished:
-        unfinished.write_text("\n".join(lines))
+    config.write(file, configuration)
     return file
 
 
 def _found(row: Mapping[str, Any], out: Path, keys: list[str]) -> dict[str, str]:
     """The figures of a finished run."""
-    from bachkeras.training import checkpoint, figures
+    from bachkeras.training import figures
     from bachkeras.training.run import MODELS
 
     found = json.loads((out / "evaluation.json").read_text())[0]
-    columns = figures.history(out)
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    monitors = [*MODELS[row["model"]].monitors.values()]
-    best = rows[checkpoint.Progress(rows, monitors, len(monitors)).best_epoch]
-    known = {**best, **found, "minutes": columns["seconds"][-1] / 60}
+    best = figures.best_epoch(out, MODELS[row["model"]])
+    known = {**best, **found, "minutes": figures.minutes(out)}
     unknown = [key for key in keys if key not in known]
     if unknown and not row["init"]:  # A twin of another kind has not all that its table tells.
         raise ValueError(f"There is no such figure of {out}. Received: figures={unknown}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,13 +39,13 @@ class Keep(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Start the clock where it stopped."""
-        self.began = time.monotonic() - self.progress.seconds
+        self.clock = self.progress.clock()
         with interrupt.held():
             self._publish()
 
     def on_epoch_end(self, epoch, logs=None):
         """Keep the epoch, and end the stage where it no longer helps."""
-        row = {"epoch": epoch, "seconds": round(time.monotonic() - self.began, 1)}
+        row = {"epoch": epoch, "seconds": round(self.clock(), 1)}
         if len(self.progress.monitors) > 1:
             row["stage"] = self.progress.stage
         row |= {name: float(value) for name, value in logs.items()}
@@ -79,7 +78,7 @@ class Listen(keras.callbacks.Callback):
         listener: for the corpus, with the voices as the model writes them.
         corpora: by split.
         progress: the epochs before.
-        training: which epochs are evaluated; the last one is.
+        training: which epochs are evaluated; the last one is, also the last one in time.
         seed: of the samples.
     """
 
@@ -94,9 +93,14 @@ class Listen(keras.callbacks.Callback):
         self.lengths = [len(piece["pianoroll"]) for piece in corpora["validation"].pieces]
         self.settings = settings.draw(settings.of_corpus(corpora["train"]), len(self.lengths), seed)
 
+    def on_train_begin(self, logs=None):
+        """Start the clock where it stopped."""
+        self.clock = self.progress.clock()
+
     def on_epoch_end(self, epoch, logs=None):
         """Write samples and describe them."""
-        last = epoch + 1 - self.progress.begun >= self.training.epochs
+        late = self.training.minutes and self.clock() >= 60 * self.training.minutes
+        last = late or epoch + 1 - self.progress.begun >= self.training.epochs
         if ((epoch + 1) % self.training.evaluate_every and not last) or not math.isfinite(logs["loss"]):
             return
         pieces = samples.compose(self.model, self.settings, self.lengths, seed=self.seed)

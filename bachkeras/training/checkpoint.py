@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -54,6 +55,11 @@ class Progress:
     def seconds(self) -> float:
         """How long the epochs took, the broken off ones left out."""
         return self.rows[-1]["seconds"] if self.rows else 0.0
+
+    def clock(self) -> Callable[[], float]:
+        """A clock that goes on now where the epochs so far have left it, in seconds."""
+        began = time.monotonic() - self.seconds
+        return lambda: time.monotonic() - began
 
     @property
     def best_epoch(self) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from bachkeras import _files as files
 
 GANS = {"gan": "minimax", "wgan": "wasserstein"}
 """The models that have a generator and a discriminator, and their objectives."""
@@ -42,6 +46,20 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """The sections as plain values, as `from_dict` takes them."""
         return {name: section for name, section in dataclasses.asdict(self).items() if section is not None}
+
+    def changed(self, settings: Mapping[str, Any]) -> Config:
+        """The same with other settings, by section and name: `{"model.hidden": 128}`.
+
+        Raises:
+            ValueError: as of `from_dict`, or if a name is not a section's.
+        """
+        sections = self.to_dict()
+        for place, value in settings.items():
+            section, _, key = place.partition(".")
+            if section not in sections or not key:
+                raise ValueError(f"A setting is one of a section, such as model.hidden. Received: {place!r}")
+            sections[section][key] = value
+        return from_dict(sections)
 
     def every_stage(self, **changes: Any) -> Config:
         """The same with other values of `Training` in every stage."""
@@ -129,6 +147,14 @@ def read(model: str, name_or_file: str | os.PathLike = "default") -> Config:
         raise ValueError(f"Cannot read the configuration file: {error.strerror}. Received: config={text!r}") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"The configuration file is no TOML: {error}. Received: config={text!r}") from None
+
+
+def write(path: Path, config: Config) -> None:
+    """Write a configuration as a file that `read` takes."""
+    lines = []
+    for section, values in config.to_dict().items():
+        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+    files.replace(path, "\n".join(lines).encode())
 
 
 def from_dict(sections: dict[str, Any]) -> Config:

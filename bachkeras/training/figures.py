@@ -14,7 +14,7 @@ from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import codes, collapse, endings, likelihood, parts, rows
 from bachkeras.evaluation.comparison import Comparison, add_nats
 from bachkeras.evaluation.rows import Row
-from bachkeras.training import samples, settings
+from bachkeras.training import checkpoint, samples, settings
 
 
 def evaluate(
@@ -82,6 +82,19 @@ def history(run: Path) -> dict[str, list[float]] | None:
         return {name: [math.nan if line[name] == "" else float(line[name]) for line in lines] for name in lines[0]}
     except (OSError, ValueError, TypeError, IndexError, csv.Error):
         return None
+
+
+def best_epoch(run: Path, model: type[keras.Model]) -> dict[str, float]:
+    """The line of a run's history.csv that tells of the best epoch of its last stage.
+
+    Args:
+        run: a run directory whose training is over.
+        model: the class of its model.
+    """
+    columns = history(run)
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    monitors = [*model.monitors.values()]
+    return rows[checkpoint.Progress(rows, monitors, len(monitors)).best_epoch]
 
 
 def _add_likelihood(row: Row, model: keras.Model, test: Corpus, objection: str | None) -> None:

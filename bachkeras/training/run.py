@@ -42,6 +42,10 @@ FRAMES = {"ChainedVoices": models.ChainedVoices, "IndependentNotes": models.Inde
 """The frame distributions by their `class` in a configuration."""
 
 
+class Untrained(RuntimeError):
+    """A training that has no epoch whose model could be used."""
+
+
 def train(
     model_name: str,
     config: Config,
@@ -71,7 +75,28 @@ def train(
     Raises:
         ValueError: if `out` exists, or the configuration names no such corpus or argument, or `init` is no run of
             `model_name`, or `judge` cannot judge.
+        Untrained: if no epoch of it can be used.
     """
+    model, corpora, jury = _begun(model_name, config, out, seed, init, judge, manual_dir)
+    with files.locked(out):
+        _go_on(out, model, Progress(monitors=[*model.monitors.values()]), corpora, jury)
+
+
+def begin(model_name: str, config: Config, out: Path, *, seed: int = 0, manual_dir: Path | None = None) -> None:
+    """Make the directory of a run, not trained yet: `resume` trains it. Arguments and errors as of `train`."""
+    _begun(model_name, config, out, seed, None, None, manual_dir)
+
+
+def _begun(
+    model_name: str,
+    config: Config,
+    out: Path,
+    seed: int,
+    init: Path | None,
+    judge: Path | None,
+    manual_dir: Path | None,
+) -> tuple[keras.Model, dict[str, Corpus], Judge | None]:
+    """A new run directory, and what trains in it: the compiled model, its corpus, who judges its samples."""
     if out.exists():
         advice = "go on with it by --resume, or " if (out / checkpoint.NAME).exists() else ""
         found = f"{'an unfinished' if advice else 'a'} run" if (out / "config.json").exists() else "something"
@@ -114,20 +139,22 @@ def train(
         folder.mkdir()
         write_json(folder / "config.json", content)
         checkpoint.write(folder / checkpoint.NAME, model, Progress())
-    with files.locked(out):
-        _go_on(out, model, Progress(monitors=[*model.monitors.values()]), corpora, jury)
+    return model, corpora, jury
 
 
-def resume(out: Path, *, manual_dir: Path | None = None) -> None:
+def resume(out: Path, *, manual_dir: Path | None = None, finish: bool = True) -> None:
     """Go on with a run that was broken off, at any moment and in any way, as if it had not been; or say it is finished.
 
     Args:
         out: the run directory.
         manual_dir: see `catalog.build`.
+        finish: whether the trained model is scored beside the test split and writes its pieces. If not, the run stays
+            unfinished, its model.keras trained and the test split not looked at.
 
     Raises:
         ValueError: if `out` is no run, or cannot be gone on with.
         RuntimeError: if another process trains in it.
+        Untrained: if no epoch of it can be used.
     """
     content = directory.card(out)
     with files.locked(out):
@@ -143,15 +170,24 @@ def resume(out: Path, *, manual_dir: Path | None = None) -> None:
             raise ValueError(f"The run was begun with another version of its corpus. Received: {content['data']}")
         model, progress = checkpoint.read(out / checkpoint.NAME)
         print(f"Going on with {out} after epoch {len(progress.rows)}.")
-        _go_on(out, model, progress, corpora, _jury(content.get("judge"), model, corpora))
+        _go_on(out, model, progress, corpora, _jury(content.get("judge"), model, corpora), finish)
 
 
-def _go_on(out: Path, model: keras.Model, progress: Progress, corpora: dict[str, Corpus], jury: Judge | None) -> None:
-    """From a compiled model in a run directory to a finished run."""
+def _go_on(
+    out: Path,
+    model: keras.Model,
+    progress: Progress,
+    corpora: dict[str, Corpus],
+    jury: Judge | None,
+    finish: bool = True,
+) -> None:
+    """From a compiled model in a run directory to a trained one, and to a finished run."""
     content = directory.card(out)
     seed = content["seed"]
     with _breaking_off(out, content["model"], model, progress):
         fit(model, from_dict(content["config"]), corpora, out, seed, progress, jury)
+        if not finish:
+            return
         minutes = progress.seconds / 60
         model = keras.saving.load_model(out / "model.keras")
         print(f"Best epoch {progress.best_epoch + 1}; {minutes:.1f} minutes.")
@@ -252,12 +288,12 @@ def fit(
         )
         section = model.optimizers[number - 1]
         if progress.diverged:
-            raise RuntimeError(
+            raise Untrained(
                 f"Training diverged in its first epoch: lower [{section}] learning_rate. "
                 f"Received: learning_rate={training.learning_rate}"
             )
         if progress.best_epoch < 0:
-            raise RuntimeError(
+            raise Untrained(
                 f"No epoch was evaluated, so there is no best one: lower [{section}] evaluate_every. "
                 f"Received: evaluate_every={training.evaluate_every}, minutes={training.minutes}"
             )
