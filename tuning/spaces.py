@@ -112,7 +112,7 @@ GRIDS: Mapping[str, tuple[str, Space]] = {
                 "l2": (0.0, 1e-4, 1e-2),
                 "dropout": (0.0, 0.4),
             },
-            epochs=12,
+            epochs=9,
             config="source",
         ),
     )
