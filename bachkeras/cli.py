@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bachkeras
-from bachkeras import _start
+from bachkeras import _arguments, _start
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -231,24 +231,24 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--discriminator", metavar="D", help="of a GAN: lstm, bilstm, conv or multiscale")
     train.add_argument("--out", type=Path, metavar="RUN", help="the new run directory (runs/MODEL-date-time)")
     train.add_argument("--resume", action="store_true", help="go on with RUN where it broke off, if it is there")
-    train.add_argument("--epochs", type=_positive, metavar="N", help="instead of the configuration's")
-    train.add_argument("--seed", type=_seed, metavar="S", help="of weights, data order, samples (0)")
+    train.add_argument("--epochs", type=_arguments.positive, metavar="N", help="instead of the configuration's")
+    train.add_argument("--seed", type=_arguments.seed, metavar="S", help="of weights, data order, samples (0)")
     _manual_dir(train)
     train.set_defaults(run=_train)
 
     text = "write new music as MIDI: pieces, a continuation, a harmonisation, bars anew, what lies between two pieces"
     generate = commands.add_parser("generate", help=text, description=text)
     generate.add_argument("--model", type=Path, required=True, metavar="RUN", help="a run directory")
-    generate.add_argument("--count", type=_positive, metavar="N", help="pieces (4)")
+    generate.add_argument("--count", type=_arguments.positive, metavar="N", help="pieces (4)")
     generate.add_argument(
         "--length",
-        type=_length,
+        type=_arguments.length,
         metavar="FRAMES",
         help='frames of each, or "auto": until the model ends it (auto; after a primer 64)',
     )
     generate.add_argument("--temperature", type=float, default=1.0, metavar="X", help="above 1 bolder, below safer (1)")
     generate.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the likeliest P (1)")
-    generate.add_argument("--seed", type=_seed, metavar="S", help="the same seed gives the same music")
+    generate.add_argument("--seed", type=_arguments.seed, metavar="S", help="the same seed gives the same music")
     generate.add_argument("--key", metavar="K", help='such as "D minor"; else keys of the corpus, or what is found')
     what = generate.add_mutually_exclusive_group()
     what.add_argument("--primer", type=Path, metavar="FILE", help="continue this piece: MIDI, MusicXML or ABC")
@@ -256,13 +256,17 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--inpaint", type=Path, metavar="FILE", help="write some bars of this piece anew")
     text = "what lies between two pieces, by a VAE"
     what.add_argument("--interpolate", type=Path, nargs=2, metavar=("A", "B"), help=text)
-    generate.add_argument("--steps", type=_steps, metavar="N", help="pieces on the way from A to B, both included (8)")
+    generate.add_argument(
+        "--steps", type=_arguments.steps, metavar="N", help="pieces on the way from A to B, both included (8)"
+    )
     generate.add_argument("--keep-primer", action="store_true", help="put the primer before its continuation")
     generate.add_argument("--melody-voice", metavar="V", help='the melody among others: a part, or "top"')
     generate.add_argument("--bars", metavar="A-B", help="those to write, such as 5-8")
-    generate.add_argument("--voices", type=_names, metavar="LIST", help="those to write, such as alto,tenor (all)")
+    generate.add_argument(
+        "--voices", type=_arguments.names, metavar="LIST", help="those to write, such as alto,tenor (all)"
+    )
     generate.add_argument("--instrument", metavar="I", help='such as "church organ", or a number (piano)')
-    generate.add_argument("--tempo", type=_tempo, metavar="BPM", help="quarters a minute (the file's, or 80)")
+    generate.add_argument("--tempo", type=_arguments.tempo, metavar="BPM", help="quarters a minute (the file's, or 80)")
     generate.add_argument("--musicxml", action="store_true", help="write 001.musicxml ... too")
     generate.add_argument("--wav", action="store_true", help="write 001.wav ... too")
     generate.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for 001.mid ... (out)")
@@ -280,8 +284,8 @@ def _parser() -> argparse.ArgumentParser:
     text = "instead: harmonise test sopranos, write bars of test pieces anew, or interpolate (VAEs); makes tasks.json"
     evaluate.add_argument("--tasks", action="store_true", help=text)
     evaluate.add_argument("--data", metavar="NAME", help="the corpus; else the one that each was trained on")
-    evaluate.add_argument("--samples", type=_positive, metavar="N", help="of each (as many as test pieces)")
-    evaluate.add_argument("--seed", type=_seed, default=0, metavar="S", help="of the samples (0)")
+    evaluate.add_argument("--samples", type=_arguments.positive, metavar="N", help="of each (as many as test pieces)")
+    evaluate.add_argument("--seed", type=_arguments.seed, default=0, metavar="S", help="of the samples (0)")
     evaluate.add_argument("--judge", type=Path, metavar="RUN", help="its model says how probable it finds the samples")
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="folder for both files (one RUN: RUN; evaluation)")
     _manual_dir(evaluate)
@@ -293,39 +297,3 @@ def _manual_dir(command) -> None:
     command.add_argument(
         "--manual-dir", type=Path, metavar="DIR", help="a folder that holds the benchmark's file already"
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
-    return int(text)
-
-
-def _steps(text: str) -> int:
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"a whole number of at least 2, not {text!r}")
-    return int(text)
-
-
-def _length(text: str) -> int | str:
-    return text if text == "auto" else _positive(text)
-
-
-def _names(text: str) -> list[str]:
-    return text.split(",")
-
-
-def _tempo(text: str) -> float:
-    try:
-        tempo = float(text)
-    except ValueError:
-        tempo = 0.0
-    if not 4 <= tempo <= 1000:
-        raise argparse.ArgumentTypeError(f"quarters a minute from 4 to 1000, not {text!r}")
-    return tempo
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"a whole number from 0 to 2^31 - 1, not {text!r}")
-    return int(text)

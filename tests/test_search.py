@@ -146,13 +146,15 @@ def test_random_tries_different_combinations(go, tmp_path, processes):
     assert len(processes.begun) == 8
 
 
-def test_bayesian_finds_the_best(go, tmp_path):
-    """In a third of the combinations, none twice, some at random first; a failed one is no attraction."""
+def test_bayesian_finds_the_best(go, tmp_path, processes):
+    """In half of the combinations, none twice, some at random first; one that failed is not tried again."""
+    processes.does["trial_01"] = lambda folder: -signal.SIGKILL
     (tmp_path / "space.toml").write_text(LARGE)
     assert go("--oracle", "bayesian", "--trials", "15") == 0
     rows = table(tmp_path)
-    best = min(rows, key=lambda row: float(row["nats_per_frame"]))
+    best = min(rows, key=lambda row: float(row["nats_per_frame"] or "inf"))
     assert (best["window"], best["hidden"]) == ("90", "8")
+    assert [row["trial"] for row in rows if row["failed"]] == ["01"]
     assert len({(row["window"], row["hidden"]) for row in rows}) == 15
 
 

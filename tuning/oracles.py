@@ -8,6 +8,7 @@ import json
 import math
 import random
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import trial as trials
 from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial, TrialStatus
+from sklearn.exceptions import ConvergenceWarning
 from spaces import Values
 
 from bachkeras import _files as files
@@ -26,6 +28,10 @@ OVER = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 
 EPOCHS = "tuner/epochs"
 """Where Hyperband says for how many epochs a trial is trained."""
+
+
+_STOPPED = {"status": TrialStatus.STOPPED, "values": None}
+"""What an oracle answers that has nothing more to try."""
 
 
 class Resumable(keras_tuner.Oracle):
@@ -157,7 +163,9 @@ class Bayesian(Resumable, oracles.BayesianOptimizationOracle):
             return {"status": TrialStatus.RUNNING, "values": self._random_values()}
         # What failed is as bad as the worst that did not.
         found = [max(scores) if trial.status == TrialStatus.FAILED else trial.score for trial in over]
-        self.gpr.fit([self._point(trial.hyperparameters.values) for trial in over], found)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # Few points say little of how fast the figure changes.
+            self.gpr.fit([self._point(trial.hyperparameters.values) for trial in over], found)
         mean, deviation = self.gpr.predict([self._point(values) for values in left], return_std=True)
         return {"status": TrialStatus.RUNNING, "values": left[int(np.argmin(mean - self.beta * deviation))]}
 
@@ -183,9 +191,6 @@ class Hyperband(Resumable, oracles.HyperbandOracle):
                 f"With so many epochs hyperband tries {needed} combinations: let it have fewer, or try the grid. "
                 f"Received: epochs={self.max_epochs}, a space of {there}"
             )
-
-
-_STOPPED = {"status": TrialStatus.STOPPED, "values": None}
 
 
 def make(name: str, values: Values, objective: str, *, trials: int, epochs: int, seed: int) -> Resumable:

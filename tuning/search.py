@@ -15,7 +15,7 @@ from pathlib import Path
 
 import spaces
 
-from bachkeras import _start
+from bachkeras import _arguments, _start
 from bachkeras.training import config
 
 ORACLES = ("grid", "random", "bayesian", "hyperband")
@@ -102,25 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--grid", metavar="NAME", help="a named grid: source, around the best point of the source's")
     parser.add_argument("--config", metavar="NAME_OR_FILE", help="the configuration that trials change (default)")
     parser.add_argument("--data", metavar="NAME", help="the corpus; else the configuration's")
-    parser.add_argument("--epochs", type=_positive, metavar="N", help="of a trial; of hyperband the most")
-    parser.add_argument("--trials", type=_positive, default=8, metavar="N", help="of random and bayesian (8)")
-    parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="of the draws and the trials (0)")
+    parser.add_argument("--epochs", type=_arguments.positive, metavar="N", help="of a trial; of hyperband the most")
+    parser.add_argument("--trials", type=_arguments.positive, default=8, metavar="N", help="of random and bayesian (8)")
+    parser.add_argument("--seed", type=_arguments.seed, default=0, metavar="S", help="of the draws and the trials (0)")
     parser.add_argument("--directory", type=Path, default=Path("searches"), metavar="DIR", help="(searches)")
     parser.add_argument("--name", metavar="NAME", help="of the search: a folder in DIR (MODEL-ORACLE)")
     parser.add_argument("--manual-dir", type=Path, metavar="DIR", help="as of `bachkeras train`")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"a whole number from 0 to 2147483647, not {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def figures(out: Path) -> dict[str, Any]:
         "epochs": len(all_figures.history(out)["epoch"]),
         "best_epoch": int(best["epoch"]) + 1,
         "minutes": all_figures.minutes(out),
-        "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        "parameters": all_figures.parameters(model),
     }
 
 

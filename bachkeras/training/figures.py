@@ -46,8 +46,7 @@ def evaluate(
     test = likelihood.quoted(comparison.test)
     objection = likelihood.objection(card, test)
     row = comparison.row(name, contaminated=objection is not None, temperature=1.0, top_p=1.0, seed=seed)
-    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    row.add({"protocol": likelihood.protocol(test, model.frame), "parameters": parameters}, "not known")
+    row.add({"protocol": likelihood.protocol(test, model.frame), "parameters": parameters(model)}, "not known")
     row.add({"train_minutes": minutes and round(minutes, 1)}, "no history.csv that can be read")
     if unfinished:
         row.remark(["train_minutes"], "the training is not finished")
@@ -66,6 +65,11 @@ def evaluate(
     _add_latents(row, model, test, comparison.corpora["train"])
     _add_endings(row, model, card, test.name, len(beside), seed)
     return row.to_dict(), pieces
+
+
+def parameters(model: keras.Model) -> int:
+    """How many numbers training can change."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
 def minutes(run: Path) -> float | None:

@@ -83,7 +83,7 @@ def train(
 
 
 def begin(model_name: str, config: Config, out: Path, *, seed: int = 0, manual_dir: Path | None = None) -> None:
-    """Make the directory of a run, not trained yet: `resume` trains it. Arguments and errors as of `train`."""
+    """Make the directory of a run, not trained yet: `resume` trains it. Arguments and ValueErrors as of `train`."""
     _begun(model_name, config, out, seed, None, None, manual_dir)
 
 
