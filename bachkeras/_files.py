@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,15 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Keep other processes from working in a folder. A killed process leaves no lock behind.
 
+    Args:
+        folder: it must exist.
+        wait: whether to wait for a process that has locked it.
+
     Raises:
-        RuntimeError: if another process has locked it.
+        RuntimeError: if another process has locked it, and nobody waits.
     """
     if fcntl is None:
         yield
@@ -95,7 +100,12 @@ def locked(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RuntimeError(f"Another process is at work in this folder. Received: {str(folder)!r}") from None
+                if not wait:
+                    raise RuntimeError(
+                        f"Another process is at work in this folder. Received: {str(folder)!r}"
+                    ) from None
+                print(f"Waiting for another process that is at work in {folder}.", file=sys.stderr)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

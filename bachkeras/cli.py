@@ -45,7 +45,9 @@ def _fail(error: object, status: int) -> int:
 def _data_build(arguments) -> None:
     from bachkeras.data import catalog
 
-    builder = catalog.build(arguments.name, manual_dir=arguments.manual_dir)
+    builder = catalog.build(
+        arguments.name, keep_performances=bool(arguments.keep_performances), manual_dir=arguments.manual_dir
+    )
     sizes = ", ".join(f"{name} {split.num_examples}" for name, split in builder.info.splits.items())
     print(f"{arguments.name}: {sizes} pieces in {builder.data_path}")
 
@@ -53,8 +55,13 @@ def _data_build(arguments) -> None:
 def _data_info(arguments) -> None:
     from bachkeras.data import catalog, info
 
-    corpora = {name: catalog.load(arguments.name, name, manual_dir=arguments.manual_dir) for name in catalog.SPLITS}
-    print("\n".join(info.describe(arguments.name, corpora, catalog.builder(arguments.name).info.metadata)))
+    options = {"keep_performances": bool(arguments.keep_performances), "manual_dir": arguments.manual_dir}
+    corpora = {name: catalog.load(arguments.name, name, **options) for name in catalog.SPLITS}
+    builder = catalog.build(arguments.name, **options)
+    print("\n".join(info.describe(arguments.name, corpora, builder.info.metadata)))
+    if arguments.plot:
+        info.draw(arguments.plot, arguments.name, corpora)
+        print(f"The picture: {arguments.plot}")
 
 
 def _train(arguments) -> None:
@@ -208,15 +215,18 @@ def _parser() -> argparse.ArgumentParser:
         ("info", _data_info, "what a corpus holds, and a SHA-256 over its examples"),
     ):
         command = data.add_parser(name, help=text, description=text)
-        command.add_argument(
-            "name", metavar="NAME", help="chorales, chorales_8th, chorales_16th, jsb_quarter or jsb_16th"
-        )
+        text = "chorales, chorales_8th, chorales_16th, jsb_quarter, jsb_16th, or a folder of MIDI files, as in ./music"
+        command.add_argument("name", metavar="NAME_OR_FOLDER", help=text)
+        _keep_performances(command)
         _manual_dir(command)
         command.set_defaults(run=run)
+    command.add_argument("--plot", type=Path, metavar="F.png", help="draw it, too")
 
     train = commands.add_parser("train", help="train a model, score it, write four pieces")
     train.add_argument("model", metavar="MODEL", help="lstm-attention, lstm-vae, hierarchical-vae, vq-vae, gan or wgan")
-    train.add_argument("--data", metavar="NAME", help="the corpus; else the configuration's")
+    text = "the corpus, or a folder of MIDI files, as in ./music; else the configuration's"
+    train.add_argument("--data", metavar="NAME_OR_FOLDER", help=text)
+    _keep_performances(train)
     train.add_argument("--config", metavar="NAME_OR_FILE", help="a named configuration or a TOML file (default)")
     train.add_argument(
         "--init",
@@ -283,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run_directories", type=Path, nargs="+", metavar="RUN", help="run directories")
     text = "instead: harmonise test sopranos, write bars of test pieces anew, or interpolate (VAEs); makes tasks.json"
     evaluate.add_argument("--tasks", action="store_true", help=text)
-    evaluate.add_argument("--data", metavar="NAME", help="the corpus; else the one that each was trained on")
+    evaluate.add_argument("--data", metavar="NAME_OR_FOLDER", help="the corpus; else the one that each was trained on")
     evaluate.add_argument("--samples", type=_arguments.positive, metavar="N", help="of each (as many as test pieces)")
     evaluate.add_argument("--seed", type=_arguments.seed, default=0, metavar="S", help="of the samples (0)")
     evaluate.add_argument("--judge", type=Path, metavar="RUN", help="its model says how probable it finds the samples")
@@ -291,6 +301,11 @@ def _parser() -> argparse.ArgumentParser:
     _manual_dir(evaluate)
     evaluate.set_defaults(run=_evaluate)
     return parser
+
+
+def _keep_performances(command) -> None:
+    text = "of a folder, keep what was played live: its ticks say nothing of beats"
+    command.add_argument("--keep-performances", action="store_const", const=True, help=text)
 
 
 def _manual_dir(command) -> None:

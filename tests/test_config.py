@@ -42,7 +42,9 @@ def test_a_wrong_file_says_what_is_wrong(tmp_path, text, message):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match=r"chorales, default, independent, q88, s16, source\. Received: config='best'"):
+    with pytest.raises(
+        ValueError, match=r"chorales, default, folder, independent, q88, s16, source\. Received: config='best'"
+    ):
         config.read("lstm-attention", "best")
     available = "gan, hierarchical-vae, lstm-attention, lstm-vae, vq-vae, wgan"
     with pytest.raises(ValueError, match=rf"there are {available}\. Received: model='transformer'"):

@@ -346,7 +346,7 @@ def test_midi(name, tmp_path):
         ("a.xml", b"<score-partwise><part-list/></score-partwise>", "it has no notes (drums do not count)"),
         ("a.abc", b"X:1\nM:4/4\nL:1/4\nK:C\nz4|\n", "it has no notes (drums do not count)"),
         ("a.abc", b" \n", "it is empty"),
-        ("a.txt", b"K:C", "it ends in none of .mid .midi .musicxml .xml .mxl .abc"),
+        ("a.txt", b"K:C", "it ends in none of .mid .midi .rmi .smf .musicxml .xml .mxl .abc"),
         ("a", b"", "it ends in none of"),
         ("a.xml", b"<svg/>", "Root tag was 'svg'"),
         ("a.xml", b"<score-timewise/>", "Root tag was 'score-timewise'"),

@@ -53,7 +53,8 @@ def run(search: Search, folder: Path, manual_dir: Path | None = None) -> int:
         epochs=search.config.training.epochs,
         seed=search.seed,
     )
-    catalog.load(search.config.data.name, "validation", manual_dir=manual_dir)  # Before all trials fail for want of it.
+    data = search.config.data  # It is built before all trials fail for want of it.
+    catalog.build(data.name, keep_performances=data.keep_performances, manual_dir=manual_dir)
     folder.mkdir(parents=True, exist_ok=True)
     if tuner.is_worker():
         return _work(search, oracle, folder, manual_dir)

@@ -157,6 +157,7 @@ def _parallel(chart: Any, rows: Sequence[Mapping[str, Any]], values: Values, obj
     names = [*values, objective]
     chart.set_xticks(range(len(names)), [_words(name) for name in names])
     chart.set_xlim(-0.4, len(values) + 0.4)
+    chart.set_ylim(-0.05, 1.05 + BAND)  # A label outside is not drawn, and few lines do not reach so far.
     chart.set_yticks([])
     chart.grid(axis="x")
 

@@ -112,7 +112,6 @@ def figures(out: Path) -> dict[str, Any]:
     Raises:
         Unfit: if it cannot be scored.
     """
-    from bachkeras.data import catalog
     from bachkeras.evaluation import likelihood
     from bachkeras.training import directory
     from bachkeras.training import figures as all_figures
@@ -122,7 +121,7 @@ def figures(out: Path) -> dict[str, Any]:
     if model.judged_by_samples:
         value = best.get("val_ngram_jsd_2", math.nan)
     else:
-        validation = likelihood.quoted(catalog.load(model.card["data"]["name"], "validation"))
+        validation = likelihood.quoted(directory.corpus(model.card, "validation"))
         dropped = likelihood.dropped_notes(model, validation.pieces)
         if dropped:
             raise Unfit(f"{dropped} notes of the validation split do not fit the model's voices")

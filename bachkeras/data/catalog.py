@@ -1,12 +1,17 @@
-"""The corpora by name: TFDS behind one door."""
+"""The corpora by name or folder: TFDS behind one door."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bachkeras import _files as files
+from bachkeras.data.folder import PERFORMANCE, FolderError
 from bachkeras.data.pipeline import Corpus
 
 if TYPE_CHECKING:
@@ -21,74 +26,132 @@ class CorpusError(RuntimeError):
     """A corpus that could not be built."""
 
 
-def builder(name: str) -> tfds.core.DatasetBuilder:
+def is_folder(name: str) -> bool:
+    """Whether a corpus' name is that of a folder: a path, which holds a separator, as in ./chorales."""
+    return os.sep in name or bool(os.altsep and os.altsep in name)
+
+
+def builder(name: str, *, keep_performances: bool = False) -> tfds.core.DatasetBuilder:
     """The TFDS builder of a corpus, prepared or not.
 
+    Args:
+        name: one of `NAMES`, or a folder of MIDI files: what it holds now decides which data set it is.
+        keep_performances: of a folder, see `folder.read`.
+
     Raises:
-        ValueError: if there is no such corpus.
+        ValueError: if there is no such corpus, or the folder has no MIDI file.
     """
-    if name not in NAMES:
-        raise ValueError(f"There is no such corpus; there are {', '.join(NAMES)}. Received: name={name!r}")
-    from bach_multihot.bach_multihot_dataset_builder import Builder
+    from bach_multihot.bach_multihot_dataset_builder import Builder, folder_config
 
-    return Builder(config=name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+    if is_folder(name):
+        path = Path(name).expanduser().absolute()
+        config = folder_config(path, keep_performances)
+    elif name in NAMES:
+        config = name
+    else:
+        raise ValueError(
+            f"There is no such corpus; there are {', '.join(NAMES)}, and folders, as in ./{name}. "
+            f"Received: name={name!r}"
+        )
+    return Builder(config=config, data_dir=os.environ.get("TFDS_DATA_DIR"))
 
 
-def build(name: str, *, manual_dir: str | os.PathLike | None = None) -> tfds.core.DatasetBuilder:
+def build(
+    name: str, *, keep_performances: bool = False, manual_dir: str | os.PathLike | None = None
+) -> tfds.core.DatasetBuilder:
     """Prepare a corpus under `TFDS_DATA_DIR`; one that is there already is left alone.
 
+    Another process that builds it is waited for. Of a folder it is said what was left out.
+
     Args:
-        name: one of `NAMES`.
+        name: see `builder`.
+        keep_performances: see `builder`.
         manual_dir: a folder that holds the benchmark's file, instead of downloading it.
 
     Returns:
         Its builder, prepared.
 
     Raises:
-        ValueError: if there is no such corpus.
+        ValueError: if there is no such corpus, or no file of the folder can be used.
         CorpusError: if it could not be built.
     """
     import tensorflow_datasets as tfds
 
     if manual_dir is not None and not Path(manual_dir).is_dir():
         raise ValueError(f"The folder of downloaded files is not there. Received: manual_dir={str(manual_dir)!r}")
-    prepared = builder(name)
+    wanted = builder(name, keep_performances=keep_performances)
+    if wanted.data_path.exists():
+        return wanted
     config = tfds.download.DownloadConfig(manual_dir=None if manual_dir is None else Path(manual_dir).absolute())
+    place = Path(wanted.data_path).parent
     try:
-        prepared.download_and_prepare(download_config=config)
+        place.mkdir(parents=True, exist_ok=True)
+        with files.locked(place, wait=True):
+            for unfinished in place.glob("incomplete.*"):  # A killed process may have left it.
+                shutil.rmtree(unfinished)
+            prepared = type(wanted)(config=wanted.builder_config, data_dir=os.environ.get("TFDS_DATA_DIR"))
+            prepared.download_and_prepare(download_config=config)
+    except FolderError:
+        with contextlib.suppress(OSError):
+            place.rmdir()
+        raise
     except Exception as error:  # TFDS passes on whatever its downloader, its checks or the disk raise.
         reason = " ".join(str(error).split())[:300]
         advice = (
             "without a network, fetch its file elsewhere and name the folder with --manual-dir"
             if name in DOWNLOADED
-            else f"it is built in {prepared.data_dir}; TFDS_DATA_DIR names another folder"
+            else f"it is built in {wanted.data_dir}; TFDS_DATA_DIR names another folder"
         )
         raise CorpusError(
             f"The corpus {name!r} could not be built: {type(error).__name__}: {reason}; {advice}."
         ) from error
+    for line in left_out(prepared.info.metadata):
+        print(line)
     return prepared
 
 
-def load(name: str, split: str, *, manual_dir: str | os.PathLike | None = None) -> Corpus:
+def left_out(metadata: Mapping[str, Any]) -> list[str]:
+    """What a folder's corpus leaves out, by its metadata: one line for all files, then a line each; none if it is none.
+
+    Performances are counted alone.
+    """
+    missing = metadata.get("left_out", {})
+    lines = [f"  {name}: {reason}" for name, reason in sorted(missing.items()) if reason != PERFORMANCE]
+    if metadata.get("performances"):
+        lines.append(f"  {metadata['performances']} pieces: {PERFORMANCE}")
+    return [f"left out, {len(missing)} of {metadata['files']} files:", *lines] if lines else []
+
+
+def version(prepared: tfds.core.DatasetBuilder) -> str:
+    """What a corpus' frames and splits depend on: the builder's version, and of a folder what it holds."""
+    config = prepared.builder_config
+    return f"{prepared.version} {config.name}" if config.folder else str(prepared.version)
+
+
+def load(
+    name: str, split: str, *, keep_performances: bool = False, manual_dir: str | os.PathLike | None = None
+) -> Corpus:
     """A split of a corpus, in memory; the corpus is built first where it is not there.
 
     Args:
-        name: one of `NAMES`.
+        name: see `builder`.
         split: "train", "validation" or "test".
+        keep_performances: see `builder`.
         manual_dir: see `build`.
 
     Raises:
-        ValueError: if there is no such corpus or split.
+        ValueError: if there is no such corpus or split, or no file of the folder can be used.
         CorpusError: if it could not be built.
     """
     import tensorflow_datasets as tfds
 
     if split not in SPLITS:
         raise ValueError(f"There is no such split; there are {', '.join(SPLITS)}. Received: split={split!r}")
-    prepared = build(name, manual_dir=manual_dir)
+    prepared = build(name, keep_performances=keep_performances, manual_dir=manual_dir)
     examples = tfds.as_numpy(prepared.as_dataset(split=split, shuffle_files=False))
     pieces = [{key: _text(value) for key, value in example.items()} for example in examples]
-    return Corpus(pieces, name, int(prepared.info.metadata["sounding_shift"]))
+    shift = int(prepared.info.metadata["sounding_shift"])
+    return Corpus(pieces, prepared.builder_config.folder or name, shift, version(prepared))
 
 
 def digest(corpora: list[Corpus]) -> str:

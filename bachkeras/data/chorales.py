@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bachkeras.music import bars
 from bachkeras.music.score import MAJOR, MINOR, NOTE, TICKS_PER_QUARTER, Key, Meter, Score
 from bachkeras.music.voices import SATB
 
@@ -50,9 +51,7 @@ class Chorale:
     @property
     def meter(self) -> Meter:
         """The time signature that is longest in force."""
-        meters = self.score.meters
-        ends = [meter.tick for meter in meters[1:]] + [self.score.end]
-        return max(zip(meters, ends, strict=True), key=lambda pair: pair[1] - pair[0].tick)[0]
+        return bars.main_meter(self.score)
 
     def position(self, ticks: np.ndarray) -> np.ndarray:
         """Ticks since the bar line at each of `ticks`, int64; an upbeat counts from where its bar would have begun."""

@@ -40,13 +40,15 @@ class Corpus:
         pieces: one mapping a piece, with the features of the TFDS builder: `pianoroll` bool `(time, 88)` and, each
             optional, `onsets` bool `(time, 88)`, `voices` int `(time, voices)`, 88 = rest, `voice_onsets` bool
             `(time, voices)`, `timestep` (numerator, denominator), `tonic`, `mode`, `position` int `(time,)`, `id`.
-        name: the corpus' name, '' for arrays of one's own.
+        name: the corpus' name or its folder's path, '' for arrays of one's own.
         sounding_shift: semitones from the frames' pitches to the sounding ones.
+        version: what its frames and splits depend on, see `catalog.version`.
     """
 
     pieces: Sequence[Mapping]
     name: str = ""
     sounding_shift: int = 0
+    version: str = ""
 
     def __len__(self) -> int:
         return len(self.pieces)

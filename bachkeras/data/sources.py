@@ -27,7 +27,7 @@ import numpy as np
 
 from bachkeras.data import chorales, parallel
 from bachkeras.music import pianoroll, voices
-from bachkeras.music.score import TICKS_PER_QUARTER, UNKNOWN_MODE, UNKNOWN_TONIC
+from bachkeras.music.score import TICKS_PER_QUARTER, UNKNOWN_MODE, UNKNOWN_TONIC, Meter
 
 Example = dict[str, Any]
 
@@ -67,9 +67,8 @@ def _chorale_example(name: str, timestep: Fraction | None) -> tuple[Example, dic
     step = int(roll.timestep * TICKS_PER_QUARTER)
     position = chorale.position(np.arange(len(roll.frames)) * step) // step
     kept = pianoroll.kept_frames(roll)
-    frames_per_bar = chorale.meter.quarters / roll.timestep
     lost = pianoroll.losses(chorale.score, roll.timestep)._asdict()
-    example = _example(
+    example = make_example(
         name,
         roll.take(kept),
         title=chorale.score.title,
@@ -78,9 +77,15 @@ def _chorale_example(name: str, timestep: Fraction | None) -> tuple[Example, dic
         tonic=chorale.key.tonic,
         mode=chorale.key.mode,
         position=position[kept].astype(np.int32),
-        frames_per_bar=int(frames_per_bar) if frames_per_bar.denominator == 1 else 0,
+        frames_per_bar=frames_per_bar(chorale.meter, roll.timestep),
     )
     return example, lost | {"frames": len(kept), "cut": int(np.sum(~kept))}
+
+
+def frames_per_bar(meter: Meter, timestep: Fraction) -> int:
+    """Of a bar; 0 where it is no whole number of frames."""
+    frames = meter.quarters / timestep
+    return int(frames) if frames.denominator == 1 else 0
 
 
 def jsb_quarter_examples(text: str) -> dict[str, list[Example]]:
@@ -136,7 +141,7 @@ def _jsb_quarter_example(name: str, chords: list[list[int]]) -> Example:
     for frame, chord in zip(frames, chords, strict=True):
         frame[np.array(chord, int) - pianoroll.LOWEST] = True
     roll = pianoroll.Pianoroll(frames, Fraction(1), pianoroll.run_starts(frames))
-    return _example(name, roll, tonic=0, mode=UNKNOWN_MODE)
+    return make_example(name, roll, tonic=0, mode=UNKNOWN_MODE)
 
 
 def _jsb_16th_example(name: str, frames: list[list[int]]) -> Example:
@@ -145,7 +150,7 @@ def _jsb_16th_example(name: str, frames: list[list[int]]) -> Example:
     score = voices.to_score(columns, None, Fraction(1, 4))
     roll = pianoroll.from_score(score, Fraction(1, 4))
     _, onsets = voices.from_score(score, Fraction(1, 4))
-    return _example(
+    return make_example(
         name,
         roll,
         tonic=UNKNOWN_TONIC,
@@ -157,7 +162,7 @@ def _jsb_16th_example(name: str, frames: list[list[int]]) -> Example:
     )
 
 
-def _example(name: str, roll: pianoroll.Pianoroll, **features: Any) -> Example:
+def make_example(name: str, roll: pianoroll.Pianoroll, **features: Any) -> Example:
     """An example of a piece's frames; what is not among `features` is unknown."""
     unknown = {
         "title": "",

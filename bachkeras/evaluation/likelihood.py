@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,11 @@ def may_share_tunes(trained_on: Iterable[str], test: str) -> list[str]:
         trained_on: corpora whose training split a model's weights have seen.
         test: the corpus of the test split.
     """
-    return [name for name in trained_on if name != test and not (name.startswith("chorales") and os.sep not in name)]
+    return [
+        name
+        for name in trained_on
+        if name != test and not (name.startswith("chorales") and not catalog.is_folder(name))
+    ]
 
 
 def objection(card: Mapping[str, Any], test: Corpus) -> str | None:
@@ -73,8 +76,10 @@ def objection(card: Mapping[str, Any], test: Corpus) -> str | None:
     unfair = may_share_tunes(card["trained_on"], test.name)
     if unfair:
         return f"the weights have seen {', '.join(unfair)}, whose pieces may share tunes with this test split"
-    if card["data"]["name"] == test.name and test.name in catalog.NAMES:
-        then, now = card["data"]["version"], str(catalog.builder(test.name).version)
+    if card["data"]["name"] == test.name:
+        then, now = card["data"]["version"], test.version
+        if catalog.is_folder(test.name) and then != now:
+            return "the folder has changed since the run was trained on it, and pieces may be in other splits"
         if then.split(".")[0] != now.split(".")[0]:
             return f"the run was trained on version {then} of its corpus, and this is {now}, whose splits may be others"
     return None

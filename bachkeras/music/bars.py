@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 import re
@@ -49,6 +50,13 @@ class Bar:
         return [time for time in times if self.start < time < self.end]
 
 
+def main_meter(score: Score) -> Meter | None:
+    """The meter of a score that is longest in force; None where it has none."""
+    ends = [*(meter.tick for meter in score.meters[1:]), score.end]
+    spans = {meter: end - meter.tick for meter, end in zip(score.meters, ends, strict=False)}
+    return max(spans, key=spans.get, default=None)
+
+
 def bars(score: Score) -> list[Bar]:
     """The bars of a score, without a gap from its beginning to its end.
 
@@ -71,12 +79,15 @@ def bars(score: Score) -> list[Bar]:
     if any(meter.numerator < 1 or meter.denominator < 1 for meter in score.meters):
         raise ValueError(f"A meter needs beats. Received: meters={score.meters}")
     upbeat %= meters[0].quarters  # A whole bar is no upbeat.
+    changes = sorted(meters)
     found: list[Bar] = []
     start = Fraction(0)
     while start < end or not found:
-        meter = meters[max(time for time in meters if time <= start)]
+        later = bisect.bisect_right(changes, start)
+        meter = meters[changes[later - 1]]
         line = start + (upbeat if upbeat and not found else meter.quarters)
-        stop = min((time for time in meters if start < time < min(line, end)), default=line)
+        change = changes[later] if later < len(changes) else end
+        stop = change if change < min(line, end) else line
         found.append(Bar(len(found) + (not upbeat), start, stop, meter))
         start = stop
     if upbeat and len(found) > 1:

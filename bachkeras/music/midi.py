@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import io
+import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,14 +15,26 @@ import mido
 import numpy as np
 
 from bachkeras import _files as files
-from bachkeras.music import spelling
-from bachkeras.music.score import MINOR, NOTE, TONICS, Key, Meter, Score, Tempo
+from bachkeras.music import smf, spelling
+from bachkeras.music.score import MINOR, NOTE, TICKS_PER_QUARTER, TONICS, Key, Meter, Score, Tempo
 
 QUARTERS_PER_MINUTE = 80.0
 """Tempo of a written file whose score has none: a chorale's pace."""
 
 VELOCITY = 80
 """How hard every written note is struck, of 127; a score holds no dynamics."""
+
+LONGEST = 2**15
+"""A piece is no longer, in quarters: all of a passion has half as many. A damaged file may ask for years."""
+
+_SHORTEST_BEAT = 64
+"""A meter that counts shorter notes, up to 1/2^255, is a damaged one."""
+
+_NO_TICK = 2**30
+"""No tick that long a piece has, at MIDI's finest resolution."""
+
+_MIDI_TEMPO = 500_000
+"""Microseconds of a quarter where a file does not say."""
 
 PERCUSSION = 9
 """mido's number of MIDI channel 10, whose notes are drums, not pitches."""
@@ -31,30 +45,64 @@ class MidiError(ValueError):
 
 
 def read(path: str | os.PathLike) -> Score:
-    """Reads a Standard MIDI File of type 0 or 1.
+    """Reads a Standard MIDI File, wrapped into RIFF or not, in bounded time and memory.
 
     A part is a track and channel with notes, in this order; its name is the track's. The title is the name of the
     first track where that holds no notes. Percussion (channel 10) is left out, as are dynamics, instruments, pedals
     and bends. A note ends where its pitch is released or struck again in its part, or with its track; notes of no
     length are dropped. The score ends with the last track. Of several meters, keys or tempos at one tick the last
-    one counts.
+    one counts; one that is damaged or means nothing is left out, as any damaged meta event.
+
+    The tracks of type 2, each a piece of its own, follow one another. Where the file counts seconds (SMPTE time), its
+    tempos say how long a quarter is, or it lasts half a second, MIDI's own default.
 
     MIDI has no upbeat. One is read where the first meter begins after less than a bar of it, with nothing before or
     with one bar of another meter that lasts just as long: `write` writes an upbeat so, and so do notation programs.
 
     Raises:
-        MidiError: if the file cannot be opened, is broken, of type 2 or has no ticks per quarter (SMPTE time).
+        MidiError: if the file cannot be opened, is broken, larger than 4 MiB, or longer than `LONGEST`.
     """
-    file = _parse(Path(path))
-    tracks = [_read_track(track) for track in file.tracks]
-    events = sorted((event for track in tracks for event in track.events), key=lambda event: event[0])
-    meters, keys, tempos = _signatures(events)
-    upbeat, meters = _split_upbeat(meters, file.ticks_per_beat)
+    path = Path(path)
+    try:
+        return from_bytes(content(path))
+    except (OSError, smf.SmfError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MidiError(f"Cannot read the MIDI file {str(path)!r}: {reason}") from error
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file; of one that is larger than any that is read, one too many.
+
+    Raises:
+        OSError: if it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        return file.read(smf.MOST_BYTES + 1)
+
+
+def from_bytes(content: bytes) -> Score:
+    """The score of a file's content, see `read`.
+
+    Raises:
+        smf.SmfError: if it cannot be read; says why.
+    """
+    header, messages = smf.parse(content)
+    tracks = [_read_track(track) for track in messages]
+    ticks_per_quarter = header.ticks_per_quarter
+    if not ticks_per_quarter:
+        tracks, ticks_per_quarter = _in_quarters(tracks, header.ticks_per_second), TICKS_PER_QUARTER
+    if header.kind == 2:
+        tracks = _one_after_another(tracks)
+    end = max((track.end for track in tracks), default=0)
+    if end > LONGEST * ticks_per_quarter:
+        raise smf.SmfError(f"it lasts {end // ticks_per_quarter} quarters, more than {LONGEST}: a damaged time")
+    meters, keys, tempos = _signatures(_events(tracks))
+    upbeat, meters = _split_upbeat(meters, ticks_per_quarter)
     notes, parts = _notes(tracks)
     return Score(
         notes,
-        file.ticks_per_beat,
-        end=max((track.end for track in tracks), default=0),
+        ticks_per_quarter,
+        end=end,
         parts=parts,
         meters=meters,
         keys=keys,
@@ -97,22 +145,11 @@ class _Track:
     notes: list[tuple[int, int, int, int]]  # start, end, pitch, channel
     events: list[tuple[int, mido.MetaMessage]]  # tick, message
 
-
-def _parse(path: Path) -> mido.MidiFile:
-    try:
-        file = mido.MidiFile(file=io.BytesIO(path.read_bytes()))
-    # mido raises what its parsing stumbles over: EOFError, IndexError, KeySignatureError ... are all a broken file.
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or "it ends too early"
-        raise MidiError(f"Cannot read the MIDI file {str(path)!r}: {reason}") from error
-    if file.type not in (0, 1):
-        raise MidiError(f"Cannot read the MIDI file {str(path)!r}: its tracks are separate pieces (type {file.type})")
-    if file.ticks_per_beat <= 0:
-        raise MidiError(
-            f"Cannot read the MIDI file {str(path)!r}: it counts time in seconds or not at all, "
-            f"not in ticks per quarter. Received: division={file.ticks_per_beat}"
-        )
-    return file
+    def at(self, tick: Callable[[int], int]) -> _Track:
+        """The same with all ticks replaced by `tick` of them, which keeps their order; notes of no length go."""
+        notes = [(tick(start), tick(end), pitch, channel) for start, end, pitch, channel in self.notes]
+        events = [(tick(now), message) for now, message in self.events]
+        return _Track(self.name, tick(self.end), [note for note in notes if note[0] < note[1]], events)
 
 
 def _read_track(track: mido.MidiTrack) -> _Track:
@@ -128,11 +165,38 @@ def _read_track(track: mido.MidiTrack) -> _Track:
                 notes.append((start, now, pitch, channel))
             if kind == "note_on" and message.velocity and channel != PERCUSSION:
                 sounding[voice] = now
-        elif message.is_meta:
+        elif message.is_meta and smf.decoded(message):
             events.append((now, message))
+    if now >= _NO_TICK:
+        raise smf.SmfError("it holds a damaged time")
     notes += [(start, now, pitch, channel) for (channel, pitch), start in sounding.items() if start < now]
     name = next((_from_latin1(message.name) for _, message in events if message.type == "track_name"), "")
     return _Track(name, now, notes, events)
+
+
+def _in_quarters(tracks: list[_Track], ticks_per_second: float) -> list[_Track]:
+    """Tracks that count seconds, in `TICKS_PER_QUARTER`, by their tempos."""
+    tempos = {tick: message.tempo for tick, message in _events(tracks) if message.type == "set_tempo" and message.tempo}
+    begins, tempo = zip(*sorted(({0: _MIDI_TEMPO} | tempos).items()), strict=True)
+    quarter = np.array(tempo) * ticks_per_second / 1e6  # How many ticks it lasts, from each of `begins` on.
+    reached = np.r_[0, np.cumsum(np.diff(begins) / quarter[:-1])]
+
+    def convert(tick: int) -> int:
+        place = bisect.bisect(begins, tick) - 1
+        return round(TICKS_PER_QUARTER * float(reached[place] + (tick - begins[place]) / quarter[place]))
+
+    return [track.at(convert) for track in tracks]
+
+
+def _one_after_another(tracks: list[_Track]) -> list[_Track]:
+    """Tracks of which each begins where the one before ends."""
+    begins = itertools.accumulate((track.end for track in tracks), initial=0)
+    return [track.at(begin.__add__) for track, begin in zip(tracks, begins, strict=False)]
+
+
+def _events(tracks: Iterable[_Track]) -> list[tuple[int, mido.MetaMessage]]:
+    """The meta events of all tracks by tick."""
+    return sorted((event for track in tracks for event in track.events), key=lambda event: event[0])
 
 
 def _notes(tracks: list[_Track]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -141,6 +205,8 @@ def _notes(tracks: list[_Track]) -> tuple[np.ndarray, tuple[str, ...]]:
     index = np.repeat(np.arange(len(tracks)), [len(track.notes) for track in tracks])
     # 16 channels a track: equal numbers are a part, and ascend by track and channel.
     numbers, part = np.unique(index * 16 + rows[:, 3], return_inverse=True)
+    if len(numbers) > np.iinfo(NOTE["part"]).max:
+        raise smf.SmfError(f"it has {len(numbers)} parts")
     notes = np.empty(len(rows), NOTE)
     notes["start"], notes["end"], notes["pitch"], notes["part"] = rows[:, 0], rows[:, 1], rows[:, 2], part
     return notes, tuple(tracks[number // 16].name for number in numbers)
@@ -150,7 +216,7 @@ def _signatures(events: Iterable[tuple[int, mido.MetaMessage]]):
     """Meters, keys and tempos, each a tuple by tick, of meta events by tick; those that mean nothing are left out."""
     meters, keys, tempos = {}, {}, {}
     for tick, message in events:
-        if message.type == "time_signature" and message.numerator:
+        if message.type == "time_signature" and message.numerator and message.denominator <= _SHORTEST_BEAT:
             meters[tick] = Meter(tick, message.numerator, message.denominator)
         elif message.type == "key_signature":
             keys[tick] = _key(tick, message.key)

@@ -131,7 +131,8 @@ def from_score(score: Score, timestep: Fraction | None = None) -> Pianoroll:
     np.add.at(sounding, (stop, key), -1)
     onsets = np.zeros((len(sounding) - 1, KEYS), bool)
     onsets[first, key] = True
-    return Pianoroll(np.cumsum(sounding, axis=0)[:-1] > 0, step, onsets)
+    np.cumsum(sounding, axis=0, out=sounding)
+    return Pianoroll(sounding[:-1] > 0, step, onsets)
 
 
 def losses(score: Score, timestep: Fraction) -> Losses:

@@ -24,7 +24,8 @@ from bachkeras.music.score import MAJOR, MINOR, NOTE, TICKS_PER_QUARTER, Key, Me
 if TYPE_CHECKING:
     from music21 import stream
 
-MIDI, MUSICXML, ABC = (".mid", ".midi"), (".musicxml", ".xml", ".mxl"), (".abc",)
+MIDI = (".mid", ".midi", ".rmi", ".smf")
+MUSICXML, ABC = (".musicxml", ".xml", ".mxl"), (".abc",)
 """The endings of the files that `read` knows, in small letters."""
 
 MIDI_TEMPO = 120.0
@@ -48,8 +49,7 @@ class ReadError(ValueError):
 def read(path: str | os.PathLike) -> Score:
     """Reads a file by its ending, in small or capital letters: see `MIDI`, `MUSICXML` and `ABC`.
 
-    Of MIDI, see `midi.read`, two things are understood that a file does not say: without a tempo it plays at 120
-    quarters a minute; and C major is what programs write that know no key, so it is none.
+    Of MIDI, see `midi.read`, two things are understood that a file does not say: `as_played`.
 
     Of MusicXML and ABC, times are exact, in 480 ticks a quarter or the least multiple of it that holds them; where that
     is more than MIDI can have, 32767, they move to the nearest of 480. Tied notes are one note, the notes of a chord
@@ -68,13 +68,13 @@ def read(path: str | os.PathLike) -> Score:
     path = Path(path)
     ending = path.suffix.lower()
     try:
-        content = path.read_bytes()
+        content = midi.content(path) if ending in MIDI else path.read_bytes()
         if ending not in (*MIDI, *MUSICXML, *ABC):
             raise ReadError(f"it ends in none of {' '.join((*MIDI, *MUSICXML, *ABC))}")
         if not content.strip():
             raise ReadError("it is empty")
         if ending in MIDI:
-            score = _as_played(midi.read(path))
+            score = as_played(midi.read(path))
         else:
             score = _score(_from_abc(content) if ending in ABC else _from_musicxml(content))
         if not len(score.notes):
@@ -87,8 +87,12 @@ def read(path: str | os.PathLike) -> Score:
         raise ReadError(f"Cannot read {str(path)!r}: {_reason(error)}") from error
 
 
-def _as_played(score: Score) -> Score:
-    """A MIDI file's score with what is understood, see `read`."""
+def as_played(score: Score) -> Score:
+    """A MIDI file's score with what is understood.
+
+    Without a tempo it plays at 120 quarters a minute; and C major is what programs write that know no key, so it is
+    none.
+    """
     tempos = score.tempos or (Tempo(0, MIDI_TEMPO),)
     keys = () if all((key.tonic, key.mode) == (0, MAJOR) for key in score.keys) else score.keys
     return dataclasses.replace(score, tempos=tempos, keys=keys)

@@ -1,7 +1,8 @@
-"""The timestep of a piece: its most common note value."""
+"""The timestep of a piece: its most common note value; and whether it has one, or was played live."""
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,15 @@ from bachkeras.music.score import Score
 
 TIMESTEPS = tuple(Fraction(value) for value in ("1/8", "1/6", "1/4", "1/3", "1/2", "2/3", "1", "4/3", "2", "4"))
 """Note values in quarter lengths that `most_common` chooses from: powers of two and triplets, never dotted."""
+
+_TICKS = 24
+"""A quarter's, of which all of `TIMESTEPS` are whole numbers."""
+
+_PULSES = tuple(Fraction(value) for value in ("1/12", "1/8", "1/4", "1/3", "1/2"))
+"""Distances in quarters, a multiple of one of which most onsets of written music lie apart."""
+
+_PULSE = 0.4
+"""The least share of a pulse in written music. Sequenced pieces of Bach have .9 and more, rubato under .1."""
 
 SNAP = 0.02
 """A length within this share of a note value is that note value (sequencers write 119 ticks for 120)."""
@@ -46,6 +56,41 @@ def most_common(score: Score) -> Fraction:
     if counts.any():
         return TIMESTEPS[int(counts.argmax())]
     return TIMESTEPS[int(np.abs(np.log(values / np.median(sounding))).argmin())]
+
+
+def rounded(score: Score) -> Score:
+    """The same score with all times at the nearest 1/24 of a quarter, of which all of `TIMESTEPS` are multiples.
+
+    What was recorded or humanised stands beside the grid, and a note that is a tick late would begin a frame late. No
+    note becomes shorter than 1/24.
+    """
+    now, then = score.ticks_per_quarter, _TICKS
+
+    def moved(ticks):
+        return (2 * ticks * then + now) // (2 * now)
+
+    notes = score.notes.copy()
+    notes["start"] = moved(notes["start"])
+    notes["end"] = np.maximum(moved(notes["end"]), notes["start"] + 1)
+    signs = {
+        name: tuple(dataclasses.replace(sign, tick=moved(sign.tick)) for sign in getattr(score, name))
+        for name in ("meters", "keys", "tempos")
+    }
+    end, upbeat = moved(score.end), moved(score.upbeat)
+    return dataclasses.replace(score, notes=notes, ticks_per_quarter=then, end=end, upbeat=upbeat, **signs)
+
+
+def is_performance(score: Score) -> bool:
+    """Whether a score was played live, so that its ticks say nothing of its beats, rather than written or sequenced.
+
+    It is if its onsets have no pulse: with t their times in quarters, |mean exp(2 pi i t / p)| (Rayleigh's statistic, 1
+    for times a whole number of p apart, near 0 for any) is below .4 for all p of 1/12, 1/8, 1/4, 1/3 and 1/2.
+    """
+    if not len(score.notes):
+        return False
+    quarters = score.notes["start"] / score.ticks_per_quarter
+    pulses = [abs(np.exp(2j * np.pi * quarters / float(period)).mean()) for period in _PULSES]
+    return bool(max(pulses) < _PULSE)
 
 
 def _note_value(lengths: np.ndarray, values: np.ndarray) -> np.ndarray:

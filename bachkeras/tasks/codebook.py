@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bachkeras import _files as files
-from bachkeras.data import catalog
 from bachkeras.data.pipeline import UNKNOWN, Corpus
 from bachkeras.evaluation import codes
 from bachkeras.models.base import FrameModel
@@ -18,7 +17,7 @@ from bachkeras.music import midi, render
 from bachkeras.music.pianoroll import KEYS, LOWEST
 from bachkeras.music.score import UNKNOWN_MODE, semitones_to_c
 from bachkeras.tasks import hearing
-from bachkeras.training import samples
+from bachkeras.training import directory, samples
 
 MOST = 12
 """Codes of each codebook that are shown."""
@@ -69,7 +68,7 @@ def draw(run: str | os.PathLike, out: Path, *, manual_dir: Path | None = None) -
     performer = hearing.player(run)
     if not hasattr(performer, "codes"):
         raise ValueError(f"This needs a model with codes, vq-vae. Received: model={performer.card['model']!r}")
-    train = catalog.load(performer.card["data"]["name"], "train", manual_dir=manual_dir)
+    train = directory.corpus(performer.card, "train", manual_dir=manual_dir)
     shift = performer.card["sounding_shift"]
     found = meanings(performer, train)
     out.parent.mkdir(parents=True, exist_ok=True)

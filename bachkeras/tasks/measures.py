@@ -5,6 +5,7 @@ Every figure is a ratio of sums over pieces, with a 95% interval: the percentile
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,6 @@ import numpy as np
 from scipy import stats
 
 from bachkeras import _files as files
-from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import likelihood, parts, style
 from bachkeras.evaluation.comparison import Comparison
@@ -80,21 +80,20 @@ def evaluate(
     """
     files.check_folder(out)
     model = hearing.player(run)
-    name = data or model.card["data"]["name"]
-    test = catalog.load(name, "test", manual_dir=manual_dir)
+    test = directory.corpus(model.card, "test", data=data, manual_dir=manual_dir)
     latent = hasattr(model, "interpolate")
     if not latent:
         hearing.player(model, completes=True)
     if model.frame.labelled and test.voices != model.frame.voices:
         raise ValueError(f"The corpus has not the voices that the model writes. Received: data={test.name!r}")
     if latent:
-        corpora = {"train": catalog.load(name, "train", manual_dir=manual_dir), "test": test}
+        corpora = {"train": directory.corpus(model.card, "train", data=data, manual_dir=manual_dir), "test": test}
         jury = directory.judge(judge) if judge else None
         rows = latent_measures.evaluate(model, Comparison(corpora, model.frame.labelled, jury), pairs=count, seed=seed)
         return _written(out, rows)
     clean = likelihood.clean_pieces(test)
     pieces = [test.pieces[i] for i in (range(len(test)) if clean is None else clean)][:count]
-    corpus = Corpus(pieces, test.name, test.sounding_shift)
+    corpus = dataclasses.replace(test, pieces=pieces)
     jury = directory.load(judge) if judge else model
     if problem := objection(jury, pieces):
         raise ValueError(f"{problem[0].upper()}{problem[1:]}. Received: judge={str(judge)!r}")

@@ -74,12 +74,13 @@ class Data:
     """What is trained on.
 
     Attributes:
-        name: the corpus.
+        name: the corpus, or the path of a folder of MIDI files.
         window: frames of an example; 0: whole pieces.
         batch_size: examples in a batch, at least 1.
         transpose: largest transposition in semitones.
         untransposed: share of the examples left as they are.
         overhang: share of the windows that may run over the end of their piece, see `Corpus.windows`.
+        keep_performances: of a folder, whether pieces that were played live are in it, see `folder.read`.
     """
 
     name: str = "chorales"
@@ -88,6 +89,7 @@ class Data:
     transpose: int = 0
     untransposed: float = 0.3
     overhang: float = 0.0
+    keep_performances: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,9 +200,8 @@ def _section(cls, values: dict[str, Any], name: str):
     for key, value in values.items():
         if key not in known:
             raise ValueError(f"[{name}] knows {', '.join(known)}. Received: {key}={value!r}")
-        if isinstance(value, bool) or not isinstance(
-            value, int if known[key] is int else (int, float) if known[key] is float else known[key]
-        ):
+        fits = {float: (int, float)}.get(known[key], known[key])
+        if isinstance(value, bool) != (known[key] is bool) or not isinstance(value, fits):
             raise ValueError(f"[{name}] {key} is a {known[key].__name__}. Received: {key}={value!r}")
         least = 1 if key in ("epochs", "batch_size", "evaluate_every") else 0
         if value < least if known[key] is not str else not value:

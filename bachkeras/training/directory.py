@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -87,20 +88,36 @@ def card(path: str | os.PathLike) -> dict[str, Any]:
     return content | {"trained_on": [*(name for name in before if name != own), own]}
 
 
-def describe(model_name: str, config: Config, corpus: Corpus, seed: int) -> dict[str, Any]:
+def corpus(
+    content: Mapping[str, Any], split: str, *, data: str | None = None, manual_dir: Path | None = None
+) -> Corpus:
+    """A split of the corpus that a run was trained on, or of another, `data`; arguments and errors of `catalog.load`.
+
+    Args:
+        content: the run's `card`.
+        split: its name.
+        data: another corpus, by name or folder.
+        manual_dir: see `catalog.build`.
+    """
+    own = content["config"]["data"]
+    keep = data is None and own.get("keep_performances", False)
+    return catalog.load(data or own["name"], split, keep_performances=keep, manual_dir=manual_dir)
+
+
+def describe(model_name: str, config: Config, train: Corpus, seed: int) -> dict[str, Any]:
     """What the config.json of a new run says."""
     return {
         "format": FORMAT,
         "model": model_name,
         "config": config.to_dict(),
-        "data": data(corpus),
+        "data": data(train),
         "seed": seed,
-        "sounding_shift": corpus.sounding_shift,
-        "mean_length": corpus.frames / len(corpus),  # In frames.
+        "sounding_shift": train.sounding_shift,
+        "mean_length": train.frames / len(train),  # In frames.
         # What the corpus' pieces are like, so that new ones can be: setting, number of pieces.
-        "settings": [[setting._asdict(), count] for setting, count in settings.of_corpus(corpus)],
+        "settings": [[setting._asdict(), count] for setting, count in settings.of_corpus(train)],
         # The lowest and the highest pitch index that each voice sings.
-        "ranges": ranges(corpus),
+        "ranges": ranges(train),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 
@@ -116,4 +133,4 @@ def ranges(corpus: Corpus) -> list[list[int]] | None:
 
 def data(corpus: Corpus) -> dict[str, str]:
     """A corpus and its version, as config.json has them."""
-    return {"name": corpus.name, "version": str(catalog.builder(corpus.name).version)}
+    return {"name": corpus.name, "version": corpus.version}

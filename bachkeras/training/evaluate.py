@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from bachkeras import _files as files
-from bachkeras.data import catalog
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import report, style, tables
 from bachkeras.evaluation import rows as all_rows
@@ -66,7 +65,7 @@ def evaluate(
     shown = []
     for run, card in cards.items():
         model = directory.load(run)
-        comparison = comparisons.of(data or card["data"]["name"], model)
+        comparison = comparisons.of(card, data, model)
         number, test = count or len(comparison.test), comparison.test
         print(f"{names[run]}: its likelihood and {number} samples, beside {len(test)} test pieces of {test.name}.")
         row, pieces = figures.evaluate(
@@ -99,24 +98,27 @@ class _Comparisons:
     def __init__(self, judge: Judge | None, manual_dir: Path | None):
         self.judge = judge
         self.manual_dir = manual_dir
-        self.corpora: dict[str, dict[str, Corpus]] = {}
-        self.made: dict[tuple[str, bool], Comparison] = {}
+        self.corpora: dict[tuple[str, bool], dict[str, Corpus]] = {}
+        self.made: dict[tuple[str, bool, bool], Comparison] = {}
 
-    def of(self, name: str, model: keras.Model) -> Comparison:
-        """The one for a model's samples on a corpus."""
-        if name not in self.corpora:
-            self.corpora[name] = {
-                split: catalog.load(name, split, manual_dir=self.manual_dir) for split in ("train", "test")
+    def of(self, card: Mapping[str, Any], data: str | None, model: keras.Model) -> Comparison:
+        """The one for a model's samples on the corpus that its run was trained on, or on another."""
+        own = card["config"]["data"]
+        place = (data, False) if data else (own["name"], own.get("keep_performances", False))
+        if place not in self.corpora:
+            self.corpora[place] = {
+                split: directory.corpus(card, split, data=data, manual_dir=self.manual_dir)
+                for split in ("train", "test")
             }
-        voices, labelled = self.corpora[name]["test"].voices, model.frame.labelled
+        voices, labelled = self.corpora[place]["test"].voices, model.frame.labelled
         if labelled and voices != model.frame.voices:
             raise ValueError(
                 f"The model writes {model.frame.voices} labelled voices, and the corpus has {voices or 'none'}. "
-                f"Received: data={name!r}"
+                f"Received: data={place[0]!r}"
             )
-        if (name, labelled) not in self.made:
-            self.made[name, labelled] = Comparison(self.corpora[name], labelled, self.judge)
-        return self.made[name, labelled]
+        if (*place, labelled) not in self.made:
+            self.made[*place, labelled] = Comparison(self.corpora[place], labelled, self.judge)
+        return self.made[*place, labelled]
 
 
 def _title(comparison: Comparison) -> str:

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bachkeras.data import catalog
 from bachkeras.training import config
 from bachkeras.training.config import Config
+
+FOLDER = "folder"
+"""The configuration for a folder of MIDI files, of models whose default one is for another corpus."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +22,8 @@ class Request:
     Attributes:
         model: the model's name.
         config: a named configuration or a file.
-        data: the corpus, instead of the configuration's.
+        data: the corpus, by name or folder, instead of the configuration's.
+        keep_performances: of a folder, instead of the configuration's, see `folder.read`.
         epochs: instead of the configuration's.
         seed: see `run.train`.
         init: see `run.train`.
@@ -30,6 +35,7 @@ class Request:
     model: str
     config: str | None = None
     data: str | None = None
+    keep_performances: bool | None = None
     epochs: int | None = None
     seed: int | None = None
     init: Path | None = None
@@ -38,8 +44,15 @@ class Request:
     discriminator: str | None = None
 
     def configuration(self) -> Config:
-        """What a new run trains."""
-        return self._over(config.read(self.model, self.config or "default"))
+        """What a new run trains; a folder has a configuration of its own where the default one needs more than it has.
+
+        Raises:
+            ValueError: if there is no such model or configuration, or it does not go with the other arguments.
+        """
+        name = self.config or "default"
+        if self.config is None and self.data and catalog.is_folder(self.data) and FOLDER in config.names(self.model):
+            name = FOLDER
+        return self._over(config.read(self.model, name))
 
     def check(self, card: Mapping[str, Any]) -> None:
         """Refuse to go on with a run that was begun otherwise.
@@ -62,7 +75,8 @@ class Request:
             there = config.from_dict(card["config"])
             here = config.read(self.model, self.config) if self.config else there
             if self.data is None:
-                here = dataclasses.replace(here, data=dataclasses.replace(here.data, name=there.data.name))
+                own = {"name": there.data.name, "keep_performances": there.data.keep_performances}
+                here = dataclasses.replace(here, data=dataclasses.replace(here.data, **own))
             if self.epochs is None:
                 for name in config.STAGES:
                     stage, before = getattr(here, name), getattr(there, name)
@@ -82,7 +96,15 @@ class Request:
             )
 
     def _over(self, base: Config) -> Config:
-        data = base.data if self.data is None else dataclasses.replace(base.data, name=self.data)
+        data = base.data
+        if self.data is not None:
+            folder = catalog.is_folder(self.data)
+            name = str(Path(self.data).expanduser().absolute()) if folder else self.data
+            data = dataclasses.replace(data, name=name, keep_performances=False)
+        if self.keep_performances is not None:
+            data = dataclasses.replace(data, keep_performances=self.keep_performances)
+        if data.keep_performances and not catalog.is_folder(data.name):
+            raise ValueError(f"A folder alone may have performances to keep. Received: data={data.name!r}")
         base = base if self.epochs is None else base.every_stage(epochs=self.epochs)
         parts = {name: getattr(self, name) for name in ("generator", "discriminator") if getattr(self, name)}
         if parts and self.model not in config.GANS:

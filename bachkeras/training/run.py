@@ -105,6 +105,8 @@ def _begun(
     if init is not None:
         config, before = _like(init, model_name, config)
     corpora = _corpora(config, manual_dir)
+    # A folder's name is its whole path from now on: the run may be gone on with from elsewhere.
+    config = config.changed({"data.name": corpora["train"].name})
     if init is None:
         with _dtype_policy(config.training.precision):
             model = make_model(model_name, config, corpora.values())
@@ -354,7 +356,14 @@ def _optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
 
 
 def _corpora(config: Config, manual_dir: Path | None) -> dict[str, Corpus]:
-    return {split: catalog.load(config.data.name, split, manual_dir=manual_dir) for split in catalog.SPLITS}
+    data = config.data
+    corpora = {
+        split: catalog.load(data.name, split, keep_performances=data.keep_performances, manual_dir=manual_dir)
+        for split in catalog.SPLITS
+    }
+    if len({corpus.version for corpus in corpora.values()}) > 1:
+        raise ValueError(f"The folder has changed while it was read: try again. Received: data={data.name!r}")
+    return corpora
 
 
 def _batches(config: Config, corpora: dict[str, Corpus], seed: int, first_epoch: int = 0) -> tf.data.Dataset:

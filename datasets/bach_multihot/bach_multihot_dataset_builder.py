@@ -1,17 +1,19 @@
-"""Bach's chorales as multi-hot piano rolls."""
+"""Bach's chorales as multi-hot piano rolls, and any folder of MIDI files."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets.public_api as tfds
 
-from bachkeras.data import sources
+from bachkeras.data import folder, sources
 from bachkeras.music.pianoroll import KEYS
 
 _JSB = "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/9a7f733ddb4ed91f48da64ac7f0f621c34aadd4d/"
@@ -26,12 +28,33 @@ class BachConfig(tfds.core.BuilderConfig):
     """A source and its grid.
 
     Attributes:
-        source: 'music21', 'jsb_quarter' or 'jsb_16th'.
+        source: 'music21', 'jsb_quarter', 'jsb_16th' or 'folder'.
         timestep: length of a frame in quarter lengths; None = each piece's most common note duration.
+        folder: its path, of a source that is one.
+        keep_performances: see `folder.read`.
     """
 
     source: str = "music21"
     timestep: Fraction | None = None
+    folder: str = ""
+    keep_performances: bool = False
+
+
+def folder_config(path: Path, keep_performances: bool = False) -> BachConfig:
+    """The configuration of a folder as it is now: another content has another name, so that both can be there.
+
+    Raises:
+        folder.FolderError: if there is no such folder, or it has no MIDI file.
+    """
+    digest = folder.digest(path, keep_performances=keep_performances)
+    label = re.sub(r"[^\w-]", "_", path.name, flags=re.ASCII)[:40]
+    return BachConfig(
+        name=f"{label}-{digest[:16]}",
+        description="The MIDI files of a folder, each in steps of its most common note duration.",
+        source="folder",
+        folder=str(path),
+        keep_performances=keep_performances,
+    )
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -73,7 +96,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        if self.builder_config.source == "jsb_quarter":
+        if self.builder_config.source == "folder":
+            examples = self._folder()
+        elif self.builder_config.source == "jsb_quarter":
             self.info.metadata["sounding_shift"] = JSB_QUARTER_SHIFT
             examples = sources.jsb_quarter_examples(dl_manager.download(JSB_QUARTER_URL).read_text())
         elif self.builder_config.source == "jsb_16th":
@@ -91,6 +116,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         for row, example in zip(rows, examples, strict=True):
             splits[row["split"]].append(example | {"family": row["family"]})
         return splits
+
+    def _folder(self) -> dict[str, Iterator[sources.Example]]:
+        """The examples of each split; what was left out, what was lost and what was found go to the metadata."""
+        config = self.builder_config
+        contents = folder.read(Path(config.folder), keep_performances=config.keep_performances)
+        self.info.metadata.update(contents.counts | {"left_out": contents.left_out})
+        return {split: folder.unpack(packed) for split, packed in contents.pieces.items()}
 
     def _generate_examples(self, examples: Iterable[sources.Example]) -> Iterator[tuple[str, sources.Example]]:
         for example in examples:
