@@ -38,7 +38,7 @@ def test_from_an_empty_folder_to_new_music(data_dir, tmp_path, capsys):
     assert "train 2, validation 1, test 2 pieces" in run(capsys, "data", "build", "chorales_8th")
     assert (data_dir / "bach_multihot" / "chorales_8th").is_dir()
     told = run(capsys, "data", "info", "chorales_8th")
-    assert re.search(r"^train: 2 pieces, \d+ frames, \d\.\d\d notes a frame, at most 4$", told, re.MULTILINE)
+    assert re.search(r"^train: 2 pieces, \d+ frames, \d+ notes, \d\.\d\d in a frame, at most 4$", told, re.MULTILINE)
     assert "timestep in quarters: 1/2 × 5" in told
     (tmp_path / "small.toml").write_text(SMALL)
     command = ["train", "lstm-attention", "--config", tmp_path / "small.toml", "--data", "chorales_8th"]
