@@ -49,6 +49,19 @@ def shortened(score):
     return dataclasses.replace(score, notes=notes)
 
 
+def by_hand(score):
+    """Onsets and ends up to 30 of 480 ticks early or late."""
+    notes = score.notes.copy()
+    random = np.random.default_rng(0)
+    notes["start"] = np.maximum(notes["start"] + random.integers(-30, 31, len(notes)), 0)
+    notes["end"] += random.integers(-30, 31, len(notes))
+    return dataclasses.replace(score, notes=notes)
+
+
+def top_part(score):
+    return dataclasses.replace(score, notes=score.notes[score.notes["part"] == 0])
+
+
 def excerpt(score):
     return dataclasses.replace(score, notes=score.notes[100:250])
 
@@ -60,6 +73,8 @@ COPIES = {
     "in one part": one_part,
     "with shortened notes": shortened,
     "with ornaments": longer_and_ornamented,
+    "played by hand to a metronome": by_hand,
+    "the top part alone": top_part,
     "an excerpt": excerpt,
     "an excerpt, ornamented, in another key": lambda score: excerpt(longer_and_ornamented(score)).transpose(2),
 }
@@ -79,6 +94,21 @@ def test_hundreds_of_different_pieces_are_different():
 def test_copies_are_found_among_hundreds_and_however_many():
     fingerprints = [duplicates.fingerprint(piece(i % 50).transpose(i % 7)) for i in range(300)]
     assert duplicates.families(fingerprints).tolist() == [i % 50 for i in range(300)]
+
+
+def test_copies_are_found_beside_medleys():
+    """Six other pieces, each with a sixth of it, stand between the two by their numbers."""
+    theme = piece(0, voices=1)
+    sixth = len(theme.notes) // 6
+    medleys = []
+    for i in range(6):
+        notes = np.concatenate([theme.notes[i * sixth : (i + 1) * sixth], piece(100 + i, count=300, voices=1).notes])
+        lengths = notes["end"] - notes["start"]
+        notes["end"] = np.cumsum(lengths)
+        notes["start"] = notes["end"] - lengths
+        medleys.append(dataclasses.replace(theme, notes=notes))
+    found = duplicates.families([duplicates.fingerprint(score) for score in (theme, *medleys, theme)])
+    assert found[0] == found[-1]
 
 
 def test_what_is_one_with_a_copy_is_one_with_all():

@@ -64,6 +64,8 @@ READS = {
     "wrapped in RIFF": (riff(file_bytes(NOTE + END)), C),
     "junk before the header": (b"\x00junk" * 20 + file_bytes(NOTE + END), C),
     "junk behind the last track": (file_bytes(NOTE + END) + b"\x00" * 7, C),
+    "thousands of high bytes where no track is": (file_bytes(NOTE + END) + b"\xff" * 5000, C),
+    "runs of high bytes in text": (file_bytes(b"\x00\xff\x01\xa0\x00" + b"\xe5" * 4095 + b"a" + NOTE + END), C),
     "a chunk of another kind": (header(1) + b"XFIH" + struct.pack(">L", 4) + b"MThd" + track(NOTE, END), C),
     "a longer header": (b"MThd" + struct.pack(">LHHHH", 8, 1, 1, 480, 0) + track(NOTE, END), C),
     "fewer tracks announced": (header(1) + track(END) + track(NOTE, END), C),
@@ -146,6 +148,14 @@ FAILS = {
     "a number of a million bytes": (file_bytes(b"\xff" * 10**6), "no MIDI"),
     "text longer than a file": (file_bytes(b"\x00\xff\x01\xff\xff\xff\x7f"), "exceeds maximum"),
     "too large": (file_bytes(NOTE + END) + bytes(smf.MOST_BYTES), "4194304"),
+    "a track whose end is not in it": (
+        header(2) + b"MTrk" + struct.pack(">L", len(NOTE)) + NOTE + END + track(NOTE, END),
+        "broken between two tracks",
+    ),
+    "a delta time of a thousand bytes before ten thousand notes": (
+        file_bytes(b"\xff" * 1000 + b"\x7f\x90\x3c\x40" + b"\x01\x3c\x00\x01\x3c\x40" * 10_000),
+        "damaged time",
+    ),
     "more parts than can be told apart": (
         header(2200, 1) + 2200 * track(b"".join(bytes([0, 0x90 + i, 60, 64]) for i in range(16)), b"\x01", END[1:]),
         "33000 parts",

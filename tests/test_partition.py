@@ -37,6 +37,12 @@ def test_a_giant_family_is_trained_on():
     assert splits[0] == "train"
 
 
+def test_what_little_there_is_beside_a_giant_is_shared():
+    splits = partition.by_family([10_000] + [10] * 100, range(101), digests(101))
+    assert splits[0] == "train"
+    assert min(splits.count("test"), splits.count("validation")) > 30
+
+
 def test_another_piece_moves_few():
     frames = np.random.default_rng(0).integers(100, 1000, 501).tolist()
     before = partition.by_family(frames[:500], range(500), digests(500))

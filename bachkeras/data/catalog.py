@@ -31,6 +31,11 @@ def is_folder(name: str) -> bool:
     return os.sep in name or bool(os.altsep and os.altsep in name)
 
 
+def canonical(name: str) -> str:
+    """A corpus' one name: of a folder its whole path."""
+    return os.path.abspath(os.path.expanduser(name)) if is_folder(name) else name
+
+
 def builder(name: str, *, keep_performances: bool = False) -> tfds.core.DatasetBuilder:
     """The TFDS builder of a corpus, prepared or not.
 
@@ -44,8 +49,7 @@ def builder(name: str, *, keep_performances: bool = False) -> tfds.core.DatasetB
     from bach_multihot.bach_multihot_dataset_builder import Builder, folder_config
 
     if is_folder(name):
-        path = Path(name).expanduser().absolute()
-        config = folder_config(path, keep_performances)
+        config = folder_config(Path(canonical(name)), keep_performances)
     elif name in NAMES:
         config = name
     else:
@@ -87,13 +91,10 @@ def build(
     try:
         place.mkdir(parents=True, exist_ok=True)
         with files.locked(place, wait=True):
-            for unfinished in place.glob("incomplete.*"):  # A killed process may have left it.
-                shutil.rmtree(unfinished)
+            _remove_unfinished(place)
             prepared = type(wanted)(config=wanted.builder_config, data_dir=os.environ.get("TFDS_DATA_DIR"))
             prepared.download_and_prepare(download_config=config)
     except FolderError:
-        with contextlib.suppress(OSError):
-            place.rmdir()
         raise
     except Exception as error:  # TFDS passes on whatever its downloader, its checks or the disk raise.
         reason = " ".join(str(error).split())[:300]
@@ -105,9 +106,20 @@ def build(
         raise CorpusError(
             f"The corpus {name!r} could not be built: {type(error).__name__}: {reason}; {advice}."
         ) from error
+    finally:
+        with contextlib.suppress(OSError):  # It holds something, but where nothing was built.
+            place.rmdir()
     for line in left_out(prepared.info.metadata):
         print(line)
     return prepared
+
+
+def _remove_unfinished(place: Path) -> None:
+    """Remove what killed processes have left in the folder of a corpus, which is locked, and in those beside it."""
+    for unfinished in place.parent.glob("*/incomplete.*"):
+        other = unfinished.parent != place
+        with contextlib.suppress(RuntimeError), files.locked(unfinished.parent) if other else contextlib.nullcontext():
+            shutil.rmtree(unfinished)
 
 
 def left_out(metadata: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from bachkeras.music import bars, midi, pianoroll, reading, smf, timesteps
 from bachkeras.music.score import UNKNOWN_MODE, UNKNOWN_TONIC, Score
 
 SHORTEST = 20
-"""Frames that the pieces of a folder have together, at the least: two to be tested on."""
+"""Frames of a piece that is cut in time, at the least: two to be tested on."""
 
 PERFORMANCE = "played live, so its ticks say nothing of beats; --keep-performances keeps it"
 
@@ -34,9 +34,9 @@ class Contents(NamedTuple):
 
     Attributes:
         pieces: examples by split, packed; see `unpack`.
-        counts: how many `files` were found, of them `performances` left out and `failed`; pieces that are `copies`, of
-            which others are one; `cut_in_time` 1 where too few pieces are there and each is in all splits; and what
-            the grids lost, as of `sources.chorale_examples`.
+        counts: how many `files` were found, of them `performances` left out; how many `copies` are left if one piece of
+            each family is counted; `cut_in_time` 1 where there are too few families and each piece is in all splits;
+            and what the grids lost, as of `sources.chorale_examples`.
         left_out: the file and the reason of each that is left out.
     """
 
@@ -48,6 +48,7 @@ class Contents(NamedTuple):
 class _Piece(NamedTuple):
     """A file that was read, or why not."""
 
+    name: str
     example: bytes = b""
     frames: int = 0
     digest: str = ""
@@ -59,17 +60,21 @@ class _Piece(NamedTuple):
 def files(folder: Path) -> list[Path]:
     """The MIDI files in a folder and in those inside it, sorted; links to folders are not followed.
 
+    A folder inside that cannot be looked into is among them: it is one that cannot be read.
+
     Raises:
         FolderError: if there is no such folder, or it has none.
     """
     if not folder.is_dir():
         raise FolderError(f"There is no such folder. Received: {str(folder)!r}")
+    closed: list[Path] = []
     found = [
         Path(place, name)
-        for place, _, names in os.walk(folder)
+        for place, _, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)))
         for name in names
         if name.lower().endswith(reading.MIDI) and not name.startswith("._")  # macOS's notes beside a file.
     ]
+    found += closed
     if not found:
         raise FolderError(
             f"There is no MIDI file ({', '.join(reading.MIDI)}) in this folder. Received: {str(folder)!r}"
@@ -111,8 +116,8 @@ def _digest(folder: Path, states: tuple[tuple[Path, int, int], ...], keep_perfor
 def read(folder: Path, *, keep_performances: bool = False) -> Contents:
     """Read a folder's files on all cores, each on the grid of its most common note duration, cleaned.
 
-    Pieces that are one (`duplicates.families`) are in one split, see `partition`; where there are not three different
-    ones, the beginning of each is in train, then a tenth in validation, the last tenth in test.
+    Pieces that are one (`duplicates.families`) are in one split, see `partition`. Where there are not three different
+    ones, the file of each that has most notes counts, its beginning in train, then a tenth in validation, the last tenth in test.
 
     Args:
         folder: any folder.
@@ -122,23 +127,24 @@ def read(folder: Path, *, keep_performances: bool = False) -> Contents:
         FolderError: if nothing of it can be used.
     """
     found = files(folder)
-    read = functools.partial(_read, folder=folder, keep_performances=keep_performances)
-    everything = dict(zip(found, parallel.ordered_map(read, found, description="Reading MIDI"), strict=True))
-    left_out = {_name(path, folder): piece.reason for path, piece in everything.items() if piece.reason}
-    pieces = [piece for piece in everything.values() if not piece.reason]
-    if sum(piece.frames for piece in pieces) < SHORTEST:
-        reasons = [f"{name}: {reason}" for name, reason in left_out.items()] or ["what there is, is too short"]
+    reader = functools.partial(_read, folder=folder, keep_performances=keep_performances)
+    everything = parallel.ordered_map(reader, found, description="Reading MIDI")
+    left_out = {piece.name: piece.reason for piece in everything if piece.reason}
+    pieces = [piece for piece in everything if not piece.reason]
+    families = duplicates.families([piece.fingerprint for piece in pieces]).tolist()
+    different = len(set(families))
+    if different < 3:
+        pieces = _fullest(pieces, families, left_out)
+    if not pieces:
+        reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
         more = f" ({len(reasons) - 3} more)" if len(reasons) > 3 else ""
         raise FolderError(
             f"No file of this folder can be used: {'; '.join(reasons[:3])}{more}. Received: {str(folder)!r}"
         )
-    families = duplicates.families([piece.fingerprint for piece in pieces])
-    different = len(set(families.tolist()))
     counts = collections.Counter(
         files=len(found),
         performances=sum(reason == PERFORMANCE for reason in left_out.values()),
-        failed=sum(reason != PERFORMANCE for reason in left_out.values()),
-        copies=len(pieces) - different,
+        copies=len(pieces) - min(different, len(pieces)),
         cut_in_time=int(different < 3),
     )
     for piece in pieces:
@@ -157,10 +163,19 @@ def _pack(example: sources.Example) -> bytes:
     return zlib.compress(pickle.dumps(example), 1)
 
 
-def _by_family(pieces: list[_Piece], families: np.ndarray) -> dict[str, list[bytes]]:
-    splits = partition.by_family(
-        [piece.frames for piece in pieces], families.tolist(), [piece.digest for piece in pieces]
-    )
+def _fullest(pieces: list[_Piece], families: list[int], left_out: dict[str, str]) -> list[_Piece]:
+    """Of each family the piece with most notes, if it can be cut; why the others are `left_out` is noted."""
+    kept = {}
+    for piece, family in sorted(zip(pieces, families, strict=True), key=lambda pair: -pair[0].lost["notes"]):
+        if piece.frames < SHORTEST:
+            left_out[piece.name] = f"too short to be cut, with {piece.frames} timesteps, and there are not three pieces"
+        elif kept.setdefault(family, piece) is not piece:
+            left_out[piece.name] = f"the same music as {kept[family].name}"
+    return [*kept.values()]
+
+
+def _by_family(pieces: list[_Piece], families: list[int]) -> dict[str, list[bytes]]:
+    splits = partition.by_family([piece.frames for piece in pieces], families, [piece.digest for piece in pieces])
     return {
         name: [piece.example for piece, split in zip(pieces, splits, strict=True) if split == name]
         for name in ("train", "validation", "test")
@@ -168,35 +183,35 @@ def _by_family(pieces: list[_Piece], families: np.ndarray) -> dict[str, list[byt
 
 
 def _in_time(pieces: list[_Piece]) -> dict[str, list[bytes]]:
-    """Every piece in three parts, of at least a frame each."""
+    """Every piece in three parts."""
     splits: dict[str, list[bytes]] = {"train": [], "validation": [], "test": []}
     for example in unpack([piece.example for piece in pieces]):
         frames = len(example["pianoroll"])
         for split, part in partition.in_time(frames).items():
             along = {key: example[key][part] for key in ("pianoroll", "onsets", "position")}
-            if len(along["position"]):
-                splits[split].append(_pack(example | along | {"id": f"{example['id']} ({split})"}))
+            splits[split].append(_pack(example | along | {"id": f"{example['id']} ({split})"}))
     return splits
 
 
 def _read(path: Path, folder: Path, keep_performances: bool) -> _Piece:
+    name = _name(path, folder)
     try:
         content = midi.content(path)
         score = reading.as_played(midi.from_bytes(content))
     except OSError as error:
-        return _Piece(reason=str(error.strerror))
+        return _Piece(name, reason=str(error.strerror))
     except smf.SmfError as error:
-        return _Piece(reason=str(error))
+        return _Piece(name, reason=str(error))
     if not pianoroll.on_keys(score).any():
-        return _Piece(reason="it has no notes (drums do not count)")
+        return _Piece(name, reason="it has no notes (drums do not count)")
     if not keep_performances and timesteps.is_performance(score):
-        return _Piece(reason=PERFORMANCE)
+        return _Piece(name, reason=PERFORMANCE)
     score = timesteps.rounded(score)
-    example, lost = _example(_name(path, folder), score)
+    example, lost = _example(name, score)
     if not len(example["pianoroll"]):
-        return _Piece(reason="none of its notes sounds at the beginning of a timestep")
+        return _Piece(name, reason="none of its notes sounds at the beginning of a timestep")
     sha = hashlib.sha256(content).hexdigest()
-    return _Piece(_pack(example), len(example["pianoroll"]), sha, duplicates.fingerprint(score), lost)
+    return _Piece(name, _pack(example), len(example["pianoroll"]), sha, duplicates.fingerprint(score), lost)
 
 
 def _example(name: str, score: Score) -> tuple[sources.Example, dict[str, int]]:
@@ -220,5 +235,6 @@ def _example(name: str, score: Score) -> tuple[sources.Example, dict[str, int]]:
 
 
 def _name(path: Path, folder: Path) -> str:
-    """A file's name in the corpus: its path in the folder; bytes that are no text are written in hexadecimal."""
-    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+    """A file's name in the corpus: its path in the folder; what is no text is written as Python does."""
+    text = path.relative_to(folder).as_posix()
+    return "".join(sign if sign.isprintable() and sign != "\\" else ascii(sign)[1:-1] for sign in text)

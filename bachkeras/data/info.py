@@ -75,7 +75,7 @@ def draw(path: Path, name: str, corpora: Mapping[str, Corpus]) -> None:
         "MIDI pitch, share of frames": dict(sorted(pitches.items())),
     }
     figure = Figure(figsize=(10, 6), dpi=120, facecolor="white", layout="constrained")
-    figure.suptitle(f"{name}: {len(pieces)} pieces, {len(frames)} frames", fontsize=10)
+    figure.suptitle(f"{name}: {len(pieces)} pieces, {len(frames)} frames", fontsize=10, parse_math=False)
     for axes, (title, bars) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         axes.bar(list(bars), list(bars.values()), color="#28509E")
         axes.set_title(title, fontsize=9)

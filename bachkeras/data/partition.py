@@ -13,8 +13,9 @@ HELD_OUT = 0.1
 def by_family(frames: Sequence[int], families: Sequence[int], digests: Sequence[str]) -> list[str]:
     """The split of each piece; a piece that joins the corpus moves few of the others.
 
-    Families go to test, then to validation, until each has its share, and the rest to train: first those that are no
-    larger than a share, by their digests, which are as good as chance; then the larger ones by size.
+    Families go to test or validation until each has its share, and the rest to train: first those that are no larger
+    than a share, by their digests, which are as good as chance. The larger ones follow by size, and are held out only
+    where nothing else is.
 
     Args:
         frames: of each piece.
@@ -34,16 +35,13 @@ def by_family(frames: Sequence[int], families: Sequence[int], digests: Sequence[
     share = HELD_OUT * sum(size.values())
     order = sorted(size, key=lambda family: (max(size[family] - share, 0), digest[family]))
     split, held_out = {}, {"test": 0, "validation": 0}
-    for place, family in enumerate(order):
-        left = len(order) - place
-        if held_out["test"] < share and left > 2:
-            split[family] = "test"
-        elif held_out["validation"] < share and left > 1:
-            split[family] = "validation"
-        else:
-            split[family] = "train"
-            continue
-        held_out[split[family]] += size[family]
+    for family in order:
+        lacking = [name for name, has in held_out.items() if not has or has < share >= size[family]]
+        split[family] = "train"
+        if lacking and len(split) < len(order):
+            chance = ("test", "validation")[int(digest[family], 16) % 2]
+            split[family] = min(lacking, key=lambda name, chance=chance: (held_out[name] > 0, name != chance))
+            held_out[split[family]] += size[family]
     return [split[family] for family in families]
 
 

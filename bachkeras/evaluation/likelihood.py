@@ -53,17 +53,14 @@ def may_share_tunes(trained_on: Iterable[str], test: str) -> list[str]:
     """Those corpora whose training pieces may share tunes with a corpus' test split: a likelihood there is no figure.
 
     A corpus' own splits share none by its protocol. All `chorales*` have one table of splits, and what shares a tune
-    with a benchmark test piece is in its test split. (A name with a separator is a user's folder.)
+    with a benchmark test piece is in its test split. Of a folder nobody knows what it shares with others.
 
     Args:
         trained_on: corpora whose training split a model's weights have seen.
         test: the corpus of the test split.
     """
-    return [
-        name
-        for name in trained_on
-        if name != test and not (name.startswith("chorales") and not catalog.is_folder(name))
-    ]
+    protected = [name for name in catalog.NAMES if name.startswith("chorales") and test in catalog.NAMES]
+    return [name for name in trained_on if name != test and name not in protected]
 
 
 def objection(card: Mapping[str, Any], test: Corpus) -> str | None:

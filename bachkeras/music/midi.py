@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import errno
 import io
 import itertools
 import os
+import stat
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -76,7 +78,11 @@ def content(path: Path) -> bytes:
     Raises:
         OSError: if it cannot be opened.
     """
-    with open(path, "rb") as file:
+    # A pipe would be waited at for ever.
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+        kind = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(kind):
+            raise OSError(errno.EINVAL, "it is no regular file")
         return file.read(smf.MOST_BYTES + 1)
 
 
@@ -157,6 +163,8 @@ def _read_track(track: mido.MidiTrack) -> _Track:
     sounding = {}  # (channel, pitch): start
     for message in track:
         now += message.time
+        if now >= _NO_TICK:  # At once: a number of thousands of bytes is kept with every note.
+            raise smf.SmfError("it holds a damaged time")
         kind = message.type
         if kind == "note_on" or kind == "note_off":
             channel, pitch = voice = message.channel, message.note
@@ -167,8 +175,6 @@ def _read_track(track: mido.MidiTrack) -> _Track:
                 sounding[voice] = now
         elif message.is_meta and smf.decoded(message):
             events.append((now, message))
-    if now >= _NO_TICK:
-        raise smf.SmfError("it holds a damaged time")
     notes += [(start, now, pitch, channel) for (channel, pitch), start in sounding.items() if start < now]
     name = next((_from_latin1(message.name) for _, message in events if message.type == "track_name"), "")
     return _Track(name, now, notes, events)

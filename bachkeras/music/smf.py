@@ -21,7 +21,7 @@ MOST_BYTES = 2**22
 _FRAMES_PER_SECOND = (24, 25, 29, 30)
 """Of SMPTE time; 29 stands for 30 frames in 1.001 seconds."""
 
-_HIGH_BYTES = re.compile(rb"[\x80-\xff]{4096}")
+_HIGH_BYTES = re.compile(rb"(?<![\x80-\xff])[\x80-\xff]{4096}")
 """No number of a MIDI file has more than four bytes; mido would read one of millions, in hours."""
 
 
@@ -57,16 +57,12 @@ def parse(content: bytes) -> tuple[Header, Iterator[mido.MidiTrack]]:
     start = content.find(b"MThd")
     if start < 0:
         raise SmfError("it is no MIDI file (MThd not found)")
-    chunks = _chunks(content[start:])
-    _, header = next(chunks, (b"", b""))
-    if len(header) < 6:
+    if len(content) < start + 14:
         raise SmfError("it ends too early, in its header")
-    if _HIGH_BYTES.search(content):
-        raise SmfError("it holds thousands of bytes in a row that are no MIDI")
-    kind, count, division = struct.unpack(">HHh", header[:6])
+    length, kind, count, division = struct.unpack_from(">LHHh", content, start + 4)
     if kind > 2:
         raise SmfError(f"it has a type that MIDI does not know, {kind}")
-    return Header(kind, *_time(division)), _tracks(chunks, count)
+    return Header(kind, *_time(division)), _tracks(content, start + 8 + length, count)
 
 
 def decoded(message: mido.MetaMessage) -> bool:
@@ -84,37 +80,33 @@ def _time(division: int) -> tuple[int, float]:
     return 0, ticks * (30 / 1.001 if frames == 29 else frames)
 
 
-def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of each chunk; the content of the last one may be cut off if it is no track."""
-    place = 0
+def _tracks(content: bytes, place: int, count: int) -> Iterator[mido.MidiTrack]:
+    """The tracks from a place on; behind the last one that is announced, whatever is no chunk is passed over."""
+    found = 0
     while len(content) - place >= 8:
         kind, size = struct.unpack_from(">4sL", content, place)
         place += 8
-        if size > len(content) - place and kind == b"MTrk":
-            raise SmfError("it ends too early, in a track")
-        yield kind, content[place : place + size]
-        place += size
-
-
-def _tracks(chunks: Iterator[tuple[bytes, bytes]], count: int) -> Iterator[mido.MidiTrack]:
-    found = 0
-    for kind, content in chunks:
+        if size > len(content) - place and (kind == b"MTrk" or found < count):
+            raise SmfError("it ends too early, in a track" if kind == b"MTrk" else "it is broken between two tracks")
         if kind == b"MTrk":
-            yield _track(content)
+            yield _track(content[place : place + size])
             found += 1
+        place += size
     if count and not found:
         raise SmfError("it ends too early, before its first track")
 
 
 def _track(content: bytes) -> mido.MidiTrack:
     """The messages of one track, by mido: as a file of its own, so that it cannot read on into the next one."""
+    if _HIGH_BYTES.search(content):
+        raise SmfError("it holds thousands of bytes in a row that are no MIDI")
     header = struct.pack(">4sLHHH", b"MThd", 6, 0, 1, 1)
     track = struct.pack(">4sL", b"MTrk", len(content)) + content
     try:
         return mido.MidiFile(file=io.BytesIO(header + track), clip=True).tracks[0]
     # mido raises what its parsing stumbles over: EOFError, IndexError, OSError ... are all a broken track.
     except Exception as error:
-        raise SmfError(str(error) or "it ends too early, in an event") from error
+        raise SmfError(str(error)[:200] or "it ends too early, in an event") from error
 
 
 class _Lenient:

@@ -12,9 +12,6 @@ from bachkeras.music.score import Score
 TIMESTEPS = tuple(Fraction(value) for value in ("1/8", "1/6", "1/4", "1/3", "1/2", "2/3", "1", "4/3", "2", "4"))
 """Note values in quarter lengths that `most_common` chooses from: powers of two and triplets, never dotted."""
 
-_TICKS = 24
-"""A quarter's, of which all of `TIMESTEPS` are whole numbers."""
-
 _PULSES = tuple(Fraction(value) for value in ("1/12", "1/8", "1/4", "1/3", "1/2"))
 """Distances in quarters, a multiple of one of which most onsets of written music lie apart."""
 
@@ -58,13 +55,13 @@ def most_common(score: Score) -> Fraction:
     return TIMESTEPS[int(np.abs(np.log(values / np.median(sounding))).argmin())]
 
 
-def rounded(score: Score) -> Score:
-    """The same score with all times at the nearest 1/24 of a quarter, of which all of `TIMESTEPS` are multiples.
+def rounded(score: Score, ticks_per_quarter: int = 24) -> Score:
+    """The same score with fewer ticks: all times at the nearest one, by default 1/24 of a quarter.
 
-    What was recorded or humanised stands beside the grid, and a note that is a tick late would begin a frame late. No
-    note becomes shorter than 1/24.
+    What was recorded or humanised stands beside the grid, and a note that is a tick late would begin a frame late. All
+    of `TIMESTEPS` are multiples of 1/24. No note becomes shorter than a tick.
     """
-    now, then = score.ticks_per_quarter, _TICKS
+    now, then = score.ticks_per_quarter, ticks_per_quarter
 
     def moved(ticks):
         return (2 * ticks * then + now) // (2 * now)

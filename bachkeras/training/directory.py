@@ -99,9 +99,15 @@ def corpus(
         data: another corpus, by name or folder.
         manual_dir: see `catalog.build`.
     """
-    own = content["config"]["data"]
-    keep = data is None and own.get("keep_performances", False)
-    return catalog.load(data or own["name"], split, keep_performances=keep, manual_dir=manual_dir)
+    name, keep = place(content, data)
+    return catalog.load(name, split, keep_performances=keep, manual_dir=manual_dir)
+
+
+def place(content: Mapping[str, Any], data: str | None = None) -> tuple[str, bool]:
+    """The name of the corpus that a run was trained on, or of another, and whether its performances are kept."""
+    own = from_dict(content["config"]).data
+    name = catalog.canonical(data or own.name)
+    return name, own.keep_performances and name == own.name
 
 
 def describe(model_name: str, config: Config, train: Corpus, seed: int) -> dict[str, Any]:

@@ -103,8 +103,7 @@ class _Comparisons:
 
     def of(self, card: Mapping[str, Any], data: str | None, model: keras.Model) -> Comparison:
         """The one for a model's samples on the corpus that its run was trained on, or on another."""
-        own = card["config"]["data"]
-        place = (data, False) if data else (own["name"], own.get("keep_performances", False))
+        place = directory.place(card, data)
         if place not in self.corpora:
             self.corpora[place] = {
                 split: directory.corpus(card, split, data=data, manual_dir=self.manual_dir)

@@ -75,8 +75,10 @@ class Request:
             there = config.from_dict(card["config"])
             here = config.read(self.model, self.config) if self.config else there
             if self.data is None:
-                own = {"name": there.data.name, "keep_performances": there.data.keep_performances}
-                here = dataclasses.replace(here, data=dataclasses.replace(here.data, **own))
+                here = dataclasses.replace(here, data=dataclasses.replace(here.data, name=there.data.name))
+            if self.keep_performances is None:
+                keep = there.data.keep_performances
+                here = dataclasses.replace(here, data=dataclasses.replace(here.data, keep_performances=keep))
             if self.epochs is None:
                 for name in config.STAGES:
                     stage, before = getattr(here, name), getattr(there, name)
@@ -98,9 +100,8 @@ class Request:
     def _over(self, base: Config) -> Config:
         data = base.data
         if self.data is not None:
-            folder = catalog.is_folder(self.data)
-            name = str(Path(self.data).expanduser().absolute()) if folder else self.data
-            data = dataclasses.replace(data, name=name, keep_performances=False)
+            keep = data.keep_performances and catalog.is_folder(self.data)
+            data = dataclasses.replace(data, name=catalog.canonical(self.data), keep_performances=keep)
         if self.keep_performances is not None:
             data = dataclasses.replace(data, keep_performances=self.keep_performances)
         if data.keep_performances and not catalog.is_folder(data.name):

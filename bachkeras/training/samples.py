@@ -153,11 +153,12 @@ def score(piece: Mapping[str, Any], labelled: bool, shift: int, title: str = "")
         title: of the piece.
     """
     s = settings.of_piece(piece)
+    begins_inside = 0 < s.first < s.frames_per_bar  # A piece may begin in a longer bar than most of its own.
     known = s.tonic != UNKNOWN_TONIC and s.mode != UNKNOWN_MODE
     notation = {
         "keys": [Key(0, s.tonic, s.mode)] if known else [],
         "meters": settings.meters(s),
-        "upbeat": (s.frames_per_bar - s.first) * pianoroll.ticks(s.timestep)[0] if s.first > 0 else 0,
+        "upbeat": (s.frames_per_bar - s.first) * pianoroll.ticks(s.timestep)[0] if begins_inside else 0,
         "title": title,
     }
     if labelled:

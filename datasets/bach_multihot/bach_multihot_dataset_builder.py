@@ -121,6 +121,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         """The examples of each split; what was left out, what was lost and what was found go to the metadata."""
         config = self.builder_config
         contents = folder.read(Path(config.folder), keep_performances=config.keep_performances)
+        if folder_config(Path(config.folder), config.keep_performances).name != config.name:
+            raise folder.FolderError(
+                f"The folder has changed while it was read: try again. Received: {config.folder!r}"
+            )
         self.info.metadata.update(contents.counts | {"left_out": contents.left_out})
         return {split: folder.unpack(packed) for split, packed in contents.pieces.items()}
 
