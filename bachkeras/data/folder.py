@@ -117,7 +117,7 @@ def read(folder: Path, *, keep_performances: bool = False) -> Contents:
     """Read a folder's files on all cores, each on the grid of its most common note duration, cleaned.
 
     Pieces that are one (`duplicates.families`) are in one split, see `partition`. Where there are not three different
-    ones, the file of each that has most notes counts, its beginning in train, then a tenth in validation, the last tenth in test.
+    ones, of each the file with most notes counts, its beginning in train, a tenth in validation, the last one in test.
 
     Args:
         folder: any folder.
