@@ -415,6 +415,7 @@ def test_weights_that_may_know_the_tunes_get_no_figure(unbroken, tmp_path, capsy
         (["jsb_quarter"], "chorales", ["jsb_quarter"]),
         (["./chorales", "chorales"], "chorales", ["./chorales"]),
         (["chorales/mine"], "jsb_quarter", ["chorales/mine"]),
+        (["chorales"], "./bach", ["chorales"]),
     ],
 )
 def test_which_corpora_may_share_tunes(trained_on, test, unfair):

@@ -19,6 +19,9 @@ from bachkeras.data import duplicates, parallel, partition, sources
 from bachkeras.music import bars, midi, pianoroll, reading, smf, timesteps
 from bachkeras.music.score import UNKNOWN_MODE, UNKNOWN_TONIC, Score
 
+FORMAT = 1
+"""Number of the way in which folders are read: with another one, they are read again."""
+
 SHORTEST = 20
 """Frames of a piece that is cut in time, at the least: two to be tested on."""
 
@@ -103,7 +106,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=4)  # Each split is loaded on its own.
 def _digest(folder: Path, states: tuple[tuple[Path, int, int], ...], keep_performances: bool) -> str:
-    sha = hashlib.sha256(repr(keep_performances).encode())
+    sha = hashlib.sha256(f"{FORMAT} {keep_performances}".encode())
     for path, *_ in states:
         try:
             content = hashlib.sha256(midi.content(path)).hexdigest()
