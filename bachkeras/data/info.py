@@ -80,6 +80,8 @@ def draw(path: Path, name: str, corpora: Mapping[str, Corpus]) -> None:
         axes.bar(list(bars), list(bars.values()), color="#28509E")
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=8)
+        if title.endswith("pieces"):
+            axes.yaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
         if len(bars) > 6 and isinstance(next(iter(bars)), str):
             axes.tick_params(axis="x", rotation=90)
