@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from bachkeras.data import catalog
+from bachkeras.data import folder
 from bachkeras.training import config, directory
 from bachkeras.training.request import Request
 
@@ -73,7 +73,7 @@ def test_a_file_may_keep_them_for_any_folder_and_no_corpus(here):
 @pytest.mark.usefixtures("here")
 def test_what_a_run_is_evaluated_on():
     begun = card(Request("lstm-attention", data="./music", keep_performances=True))
-    own = catalog.canonical("./music")
+    own = folder.canonical("./music")
     assert directory.place(begun) == directory.place(begun, "./music") == directory.place(begun, own) == (own, True)
-    assert directory.place(begun, "./other") == (catalog.canonical("./other"), False)
+    assert directory.place(begun, "./other") == (folder.canonical("./other"), False)
     assert directory.place(begun, "chorales") == ("chorales", False)

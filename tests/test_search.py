@@ -362,7 +362,7 @@ def test_a_trial_has_a_seed_of_its_own():
 def test_every_value_of_every_model_builds(model):
     """Each value beside the first ones of the others."""
     space = spaces.SPACES[model]
-    base = config.read(model, space.config)
+    base = config.read(model, space.config or "default")
     corpora = small_corpora(base.data.name).values()
     first = {key: tried[0] for key, tried in space.values.items()}
     combinations = [first, *({**first, key: value} for key, tried in space.values.items() for value in tried[1:])]

@@ -16,7 +16,7 @@ from pathlib import Path
 import spaces
 
 from bachkeras import _arguments, _start
-from bachkeras.training import config
+from bachkeras.training.request import Request
 
 ORACLES = ("grid", "random", "bayesian", "hyperband")
 
@@ -63,9 +63,8 @@ def _asked(parsed: argparse.Namespace) -> spaces.Search:
     if oracle not in ORACLES:
         raise ValueError(f"The oracles are {', '.join(ORACLES)}. Received: oracle={oracle!r}")
     values = {**space.values, **(spaces.read(parsed.space) if parsed.space else {})}
-    base = config.read(model, parsed.config or space.config).every_stage(epochs=parsed.epochs or space.epochs)
-    if parsed.data:
-        base = base.changed({"data.name": parsed.data})
+    asked = Request(model, parsed.config or space.config, parsed.data, epochs=parsed.epochs or space.epochs)
+    base = asked.configuration()
     spaces.check(base, model, values)
     return spaces.Search(model, base, values, oracle, parsed.trials, parsed.seed)
 
@@ -101,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--space", type=Path, metavar="FILE.toml", help="values of hyperparameters, a list each")
     parser.add_argument("--grid", metavar="NAME", help="a named grid: source, around the best point of the source's")
     parser.add_argument("--config", metavar="NAME_OR_FILE", help="the configuration that trials change (default)")
-    parser.add_argument("--data", metavar="NAME", help="the corpus; else the configuration's")
+    parser.add_argument("--data", metavar="NAME_OR_FOLDER", help="the corpus; else the configuration's")
     parser.add_argument("--epochs", type=_arguments.positive, metavar="N", help="of a trial; of hyperband the most")
     parser.add_argument("--trials", type=_arguments.positive, default=8, metavar="N", help="of random and bayesian (8)")
     parser.add_argument("--seed", type=_arguments.seed, default=0, metavar="S", help="of the draws and the trials (0)")

@@ -22,12 +22,12 @@ class Space:
     Attributes:
         values: of each hyperparameter.
         epochs: of a trial; of a model that is trained in stages, of each stage.
-        config: the configuration that stays as it is in everything else.
+        config: the configuration that stays as it is in everything else; None: the one for the data.
     """
 
     values: Values
     epochs: int
-    config: str = "default"
+    config: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bachkeras import _files as files
-from bachkeras.data.folder import PERFORMANCE, FolderError
+from bachkeras.data import folder
 from bachkeras.data.pipeline import Corpus
 
 if TYPE_CHECKING:
@@ -26,16 +26,6 @@ class CorpusError(RuntimeError):
     """A corpus that could not be built."""
 
 
-def is_folder(name: str) -> bool:
-    """Whether a corpus' name is that of a folder: a path, which holds a separator, as in ./chorales."""
-    return os.sep in name or bool(os.altsep and os.altsep in name)
-
-
-def canonical(name: str) -> str:
-    """A corpus' one name: of a folder its whole path."""
-    return os.path.abspath(os.path.expanduser(name)) if is_folder(name) else name
-
-
 def builder(name: str, *, keep_performances: bool = False) -> tfds.core.DatasetBuilder:
     """The TFDS builder of a corpus, prepared or not.
 
@@ -48,8 +38,8 @@ def builder(name: str, *, keep_performances: bool = False) -> tfds.core.DatasetB
     """
     from bach_multihot.bach_multihot_dataset_builder import Builder, folder_config
 
-    if is_folder(name):
-        config = folder_config(Path(canonical(name)), keep_performances)
+    if folder.is_folder(name):
+        config = folder_config(Path(folder.canonical(name)), keep_performances)
     elif name in NAMES:
         config = name
     else:
@@ -94,7 +84,7 @@ def build(
             _remove_unfinished(place)
             prepared = type(wanted)(config=wanted.builder_config, data_dir=os.environ.get("TFDS_DATA_DIR"))
             prepared.download_and_prepare(download_config=config)
-    except FolderError:
+    except folder.FolderError:
         raise
     except Exception as error:  # TFDS passes on whatever its downloader, its checks or the disk raise.
         reason = " ".join(str(error).split())[:300]
@@ -128,9 +118,9 @@ def left_out(metadata: Mapping[str, Any]) -> list[str]:
     Performances are counted alone.
     """
     missing = metadata.get("left_out", {})
-    lines = [f"  {name}: {reason}" for name, reason in sorted(missing.items()) if reason != PERFORMANCE]
+    lines = [f"  {name}: {reason}" for name, reason in sorted(missing.items()) if reason != folder.PERFORMANCE]
     if metadata.get("performances"):
-        lines.append(f"  {metadata['performances']} pieces: {PERFORMANCE}")
+        lines.append(f"  {metadata['performances']} pieces: {folder.PERFORMANCE}")
     return [f"left out, {len(missing)} of {metadata['files']} files:", *lines] if lines else []
 
 

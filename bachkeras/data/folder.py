@@ -28,6 +28,16 @@ SHORTEST = 20
 PERFORMANCE = "played live, so its ticks say nothing of beats; --keep-performances keeps it"
 
 
+def is_folder(name: str) -> bool:
+    """Whether a corpus' name is that of a folder: a path, which holds a separator, as in ./chorales."""
+    return os.sep in name or bool(os.altsep and os.altsep in name)
+
+
+def canonical(name: str) -> str:
+    """A corpus' one name: of a folder its whole path."""
+    return os.path.abspath(os.path.expanduser(name)) if is_folder(name) else name
+
+
 class FolderError(ValueError):
     """A folder that is no corpus."""
 

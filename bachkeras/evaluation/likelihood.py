@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bachkeras.data import catalog, splits
+from bachkeras.data import catalog, folder, splits
 from bachkeras.evaluation.ngrams import ChordTrigram
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def objection(card: Mapping[str, Any], test: Corpus) -> str | None:
         return f"the weights have seen {', '.join(unfair)}, whose pieces may share tunes with this test split"
     if card["data"]["name"] == test.name:
         then, now = card["data"]["version"], test.version
-        if catalog.is_folder(test.name) and then != now:
+        if folder.is_folder(test.name) and then != now:
             return "the folder has changed since the run was trained on it, and pieces may be in other splits"
         if then.split(".")[0] != now.split(".")[0]:
             return f"the run was trained on version {then} of its corpus, and this is {now}, whose splits may be others"

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 import bachkeras.models  # noqa: F401 - Keras must know the classes of a saved model.
-from bachkeras.data import catalog
+from bachkeras.data import catalog, folder
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation.judge import Judge
 from bachkeras.music.voices import REST
@@ -106,7 +106,7 @@ def corpus(
 def place(content: Mapping[str, Any], data: str | None = None) -> tuple[str, bool]:
     """The name of the corpus that a run was trained on, or of another, and whether its performances are kept."""
     own = from_dict(content["config"]).data
-    name = catalog.canonical(data or own.name)
+    name = folder.canonical(data or own.name)
     return name, own.keep_performances and name == own.name
 
 

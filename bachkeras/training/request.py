@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bachkeras.data import catalog
+from bachkeras.data import folder
 from bachkeras.training import config
 from bachkeras.training.config import Config
 
@@ -50,7 +50,7 @@ class Request:
             ValueError: if there is no such model or configuration, or it does not go with the other arguments.
         """
         name = self.config or "default"
-        if self.config is None and self.data and catalog.is_folder(self.data) and FOLDER in config.names(self.model):
+        if self.config is None and self.data and folder.is_folder(self.data) and FOLDER in config.names(self.model):
             name = FOLDER
         return self._over(config.read(self.model, name))
 
@@ -100,11 +100,11 @@ class Request:
     def _over(self, base: Config) -> Config:
         data = base.data
         if self.data is not None:
-            keep = data.keep_performances and catalog.is_folder(self.data)
-            data = dataclasses.replace(data, name=catalog.canonical(self.data), keep_performances=keep)
+            keep = data.keep_performances and folder.is_folder(self.data)
+            data = dataclasses.replace(data, name=folder.canonical(self.data), keep_performances=keep)
         if self.keep_performances is not None:
             data = dataclasses.replace(data, keep_performances=self.keep_performances)
-        if data.keep_performances and not catalog.is_folder(data.name):
+        if data.keep_performances and not folder.is_folder(data.name):
             raise ValueError(f"A folder alone may have performances to keep. Received: data={data.name!r}")
         base = base if self.epochs is None else base.every_stage(epochs=self.epochs)
         parts = {name: getattr(self, name) for name in ("generator", "discriminator") if getattr(self, name)}
