@@ -25,7 +25,9 @@ def examples():
 
 
 def test_needs_neither_tensorflow_nor_music21_to_be_imported():
-    code = "import sys, bachkeras.data.sources; print({'tensorflow', 'music21'} & set(sys.modules))"
+    code = (
+        "import sys, bachkeras.data.sources, bachkeras.data.folder; print({'tensorflow', 'music21'} & set(sys.modules))"
+    )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output == "set()\n"
 

@@ -53,7 +53,7 @@ def parse(content: bytes) -> tuple[Header, Iterator[mido.MidiTrack]]:
         SmfError: if it has no header or no time; from the iterator, if a track is broken or cut off.
     """
     if len(content) > MOST_BYTES:
-        raise SmfError(f"it has {len(content)} bytes, more than {MOST_BYTES}")
+        raise SmfError(f"it has more than {MOST_BYTES} bytes")
     start = content.find(b"MThd")
     if start < 0:
         raise SmfError("it is no MIDI file (MThd not found)")
