@@ -80,9 +80,8 @@ def test_what_is_music_is_read_and_the_rest_is_named_with_a_reason(music):
         "gone.mid": "No such file or directory",
         "live.mid": PERFORMANCE,
     }
-    assert {name: contents.counts[name] for name in ("files", "performances", "copies", "cut_in_time")} == {
+    assert {name: contents.counts[name] for name in ("files", "copies", "cut_in_time")} == {
         "files": 15,
-        "performances": 1,
         "copies": 0,
         "cut_in_time": 0,
     }
@@ -234,8 +233,8 @@ def test_info_tells_what_was_left_out_and_draws(music, tmp_path, capsys):
     (music / "broken.mid").write_bytes(b"MThd")
     midi.write(music / "live.mid", performed(piece(99)))
     told = run(capsys, "data", "info", music, "--plot", tmp_path / "plot.png")
-    assert "files: 6 of 8 used; 0 of them are another one's music" in told
-    assert "left out, 2 of 8 files:\n  broken.mid: it ends too early, in its header\n  1 pieces: played live" in told
+    assert "files: 6 of 8 used; 0 of them copies of others" in told
+    assert "left out, 2 of 8 files:\n  broken.mid: it ends too early, in its header\n  live.mid: played live" in told
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert "timestep in quarters: 1/2" in told
 
@@ -247,7 +246,9 @@ def test_what_is_no_corpus_is_said_in_a_line_and_leaves_nothing(music, tmp_path,
     told = run(capsys, "data", "build", music, status=2)
     assert "bachkeras: No file of this folder can be used: broken.mid: it ends too early, in its header." in told
     assert built(tmp_path) == []
-    assert "folder alone" in run(capsys, "train", "lstm-attention", "--keep-performances", status=2)
+    assert "This is no folder" in run(capsys, "data", "build", music / "broken.mid", status=2)
+    for command in (["train", "lstm-attention"], ["data", "build", "chorales"]):
+        assert "Only a folder may have" in run(capsys, *command, "--keep-performances", status=2)
 
 
 @pytest.mark.parametrize("changed", [False, True])

@@ -55,8 +55,6 @@ def test_performances_that_were_kept_stay_so_unless_one_says_otherwise():
     without = card(Request("lstm-attention", data="./music"))
     with pytest.raises(ValueError, match=r"\[data\] keep_performances=True"):
         Request("lstm-attention", keep_performances=True).check(without)
-    with pytest.raises(ValueError, match="A folder alone"):
-        Request("lstm-attention", data="chorales", keep_performances=True).configuration()
 
 
 def test_a_file_may_keep_them_for_any_folder_and_no_corpus(here):

@@ -81,7 +81,7 @@ def processes(monkeypatch):
         return SimpleNamespace(returncode=status or 0)
 
     monkeypatch.setattr(subprocess, "run", child)
-    monkeypatch.setattr(engine.catalog, "load", lambda *_, **__: None)
+    monkeypatch.setattr(engine.catalog, "load", lambda *_, **__: SimpleNamespace(version="1"))
     monkeypatch.setattr(tuner.time, "sleep", lambda _: None)
     return SimpleNamespace(begun=begun, tested=tested, does=does)
 
@@ -320,6 +320,15 @@ def test_another_search_of_that_name_is_refused(go, tmp_path, processes, capsys)
     assert go("--oracle", "grid", "--epochs", "3") == 0
     assert go("--oracle", "grid", "--epochs", "4", "--seed", "1") == 2
     assert "There is another search of that name, with other config, seed: choose a --name." in capsys.readouterr().err
+    assert len(processes.begun) == 8
+
+
+def test_a_search_has_one_state_of_its_corpus(go, monkeypatch, processes, capsys):
+    """A folder may change between two calls."""
+    assert go("--oracle", "grid") == 0
+    monkeypatch.setattr(engine.catalog, "load", lambda *_, **__: SimpleNamespace(version="2"))
+    assert go("--oracle", "grid") == 2
+    assert "There is another search of that name, with other corpus: choose a --name." in capsys.readouterr().err
     assert len(processes.begun) == 8
 
 

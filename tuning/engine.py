@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import filecmp
 import inspect
 import json
@@ -54,7 +55,8 @@ def run(search: Search, folder: Path, manual_dir: Path | None = None) -> int:
         seed=search.seed,
     )
     data = search.config.data  # It is built before all trials fail for want of it.
-    catalog.build(data.name, keep_performances=data.keep_performances, manual_dir=manual_dir)
+    validation = catalog.load(data.name, "validation", keep_performances=data.keep_performances, manual_dir=manual_dir)
+    search = dataclasses.replace(search, corpus=validation.version)
     folder.mkdir(parents=True, exist_ok=True)
     if tuner.is_worker():
         return _work(search, oracle, folder, manual_dir)

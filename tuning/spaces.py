@@ -41,6 +41,7 @@ class Search:
         oracle: one of `search.ORACLES`.
         trials: how many are tried at most, "random" and "bayesian" alone.
         seed: of what the oracle draws, and of the trials.
+        corpus: the state of the data, see `catalog.version`; known once it is built.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Search:
     oracle: str
     trials: int
     seed: int
+    corpus: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -38,6 +38,8 @@ def builder(name: str, *, keep_performances: bool = False) -> tfds.core.DatasetB
     """
     from bach_multihot.bach_multihot_dataset_builder import Builder, folder_config
 
+    if keep_performances and not folder.is_folder(name):
+        raise ValueError(f"Only a folder may have performances to keep. Received: data={name!r}")
     if folder.is_folder(name):
         config = folder_config(Path(folder.canonical(name)), keep_performances)
     elif name in NAMES:
@@ -113,14 +115,9 @@ def _remove_unfinished(place: Path) -> None:
 
 
 def left_out(metadata: Mapping[str, Any]) -> list[str]:
-    """What a folder's corpus leaves out, by its metadata: one line for all files, then a line each; none if it is none.
-
-    Performances are counted alone.
-    """
+    """What a folder's corpus leaves out, by its metadata: a line for all files, then one for each; nothing if none."""
     missing = metadata.get("left_out", {})
-    lines = [f"  {name}: {reason}" for name, reason in sorted(missing.items()) if reason != folder.PERFORMANCE]
-    if metadata.get("performances"):
-        lines.append(f"  {metadata['performances']} pieces: {folder.PERFORMANCE}")
+    lines = [f"  {name}: {reason}" for name, reason in sorted(missing.items())]
     return [f"left out, {len(missing)} of {metadata['files']} files:", *lines] if lines else []
 
 

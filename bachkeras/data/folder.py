@@ -47,9 +47,8 @@ class Contents(NamedTuple):
 
     Attributes:
         pieces: examples by split, packed; see `unpack`.
-        counts: how many `files` were found, of them `performances` left out; how many `copies` are left if one piece of
-            each family is counted; `cut_in_time` 1 where there are too few families and each piece is in all splits;
-            and what the grids lost, as of `sources.chorale_examples`.
+        counts: how many `files` were found; how many pieces are `copies` of others; `cut_in_time`, 1 where there are
+            too few families and each piece is in all splits; what the grids lost, as of `sources.chorale_examples`.
         left_out: the file and the reason of each that is left out.
     """
 
@@ -79,7 +78,8 @@ def files(folder: Path) -> list[Path]:
         FolderError: if there is no such folder, or it has none.
     """
     if not folder.is_dir():
-        raise FolderError(f"There is no such folder. Received: {str(folder)!r}")
+        fault = "This is no folder" if folder.exists() else "There is no such folder"
+        raise FolderError(f"{fault}. Received: {str(folder)!r}")
     closed: list[Path] = []
     found = [
         Path(place, name)
@@ -156,7 +156,6 @@ def read(folder: Path, *, keep_performances: bool = False) -> Contents:
         )
     counts = collections.Counter(
         files=len(found),
-        performances=sum(reason == PERFORMANCE for reason in left_out.values()),
         copies=len(pieces) - min(different, len(pieces)),
         cut_in_time=int(different < 3),
     )

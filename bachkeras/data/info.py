@@ -93,7 +93,7 @@ def _folder(metadata: Mapping[str, Any]) -> Iterator[str]:
     if "files" not in metadata:
         return
     used = metadata["files"] - len(metadata["left_out"])
-    yield f"files: {used} of {metadata['files']} used; {metadata['copies']} of them are another one's music"
+    yield f"files: {used} of {metadata['files']} used; {metadata['copies']} of them copies of others"
     if metadata["cut_in_time"]:
         yield "there are not three different pieces: each is cut, and the end of it is what is held out"
     yield from catalog.left_out(metadata)

@@ -104,8 +104,6 @@ class Request:
             data = dataclasses.replace(data, name=folder.canonical(self.data), keep_performances=keep)
         if self.keep_performances is not None:
             data = dataclasses.replace(data, keep_performances=self.keep_performances)
-        if data.keep_performances and not folder.is_folder(data.name):
-            raise ValueError(f"A folder alone may have performances to keep. Received: data={data.name!r}")
         base = base if self.epochs is None else base.every_stage(epochs=self.epochs)
         parts = {name: getattr(self, name) for name in ("generator", "discriminator") if getattr(self, name)}
         if parts and self.model not in config.GANS:

@@ -169,7 +169,10 @@ def resume(out: Path, *, manual_dir: Path | None = None, finish: bool = True) ->
         keras.utils.set_random_seed(content["seed"])
         corpora = _corpora(from_dict(content["config"]), manual_dir)
         if directory.data(corpora["train"]) != content["data"]:
-            raise ValueError(f"The run was begun with another version of its corpus. Received: {content['data']}")
+            raise ValueError(
+                f"The corpus has changed since the run was begun: put it back as it was, or train another run. "
+                f"Received: {corpora['train'].version!r}, begun with {content['data']['version']!r}"
+            )
         model, progress = checkpoint.read(out / checkpoint.NAME)
         print(f"Going on with {out} after epoch {len(progress.rows)}.")
         _go_on(out, model, progress, corpora, _jury(content.get("judge"), model, corpora), finish)
