@@ -22,7 +22,9 @@ except KeyboardInterrupt:
 """
 
 
-def test_an_interrupted_map_leaves_no_process():
+@pytest.mark.parametrize("interrupt", [os.killpg, os.kill])
+def test_an_interrupted_map_leaves_no_process(interrupt):
+    """As a terminal does it, to every process of the group, and as `kill -INT` does, to one."""
     process = subprocess.Popen(
         [sys.executable, "-c", CODE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -30,13 +32,16 @@ def test_an_interrupted_map_leaves_no_process():
     while "sleeping" not in told and process.poll() is None:
         told += process.stderr.read(1)  # The progress bar: the workers are there.
     time.sleep(1)
-    os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to every process of the group.
+    child = int(
+        subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, check=True).stdout
+    )
+    interrupt(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert out == "interrupted\n"
     assert "Traceback" not in err
     for _ in range(100):
         try:
-            os.killpg(process.pid, 0)
+            os.killpg(child, 0)  # Its workers are of its group.
         except ProcessLookupError:
             return
         time.sleep(0.1)

@@ -18,8 +18,6 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-_INTERRUPTED = 130  # The exit status of a process that Ctrl-C ended.
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -44,20 +42,29 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], *, de
         return []
     # As multiprocessing does: what the parent can import, the workers can.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    child = subprocess.run(
-        [sys.executable, "-m", "bachkeras.data.parallel"],
-        input=pickle.dumps((function, items, description)),
-        stdout=subprocess.PIPE,
-        env=environment,
-    )
-    if child.returncode in (_INTERRUPTED, -signal.SIGINT):
-        raise KeyboardInterrupt
+    command = [sys.executable, "-m", "bachkeras.data.parallel"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # In a session of its own, so that Ctrl-C reaches this process alone, which ends all of them without a trace.
+    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as child:
+        try:
+            output, _ = child.communicate(pickle.dumps((function, items, description)))
+        except BaseException:
+            _kill(child)
+            raise
     if child.returncode:
         raise RuntimeError(f"The worker processes died; see above. Received: exit status {child.returncode}")
-    results, error = pickle.loads(child.stdout)
+    results, error = pickle.loads(output)
     if error is not None:
         raise error
     return results
+
+
+def _kill(child: subprocess.Popen) -> None:
+    """End a process and its workers."""
+    if hasattr(os, "killpg"):
+        os.killpg(child.pid, signal.SIGKILL)
+    else:
+        child.kill()  # Windows.
 
 
 def _serve() -> None:
@@ -66,17 +73,13 @@ def _serve() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # What a library prints must not mix with the results.
     function, items, description = pickle.load(sys.stdin.buffer)
     results, error = [], None
-    # Ctrl-C reaches every process of the terminal: the workers just end, without a traceback each.
-    with ProcessPoolExecutor(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)) as pool:
+    with ProcessPoolExecutor() as pool:
         try:
             # The pieces of a corpus differ in size, so a chunk is small.
             results.extend(tqdm(pool.map(function, items, chunksize=4), desc=description, total=len(items)))
         except Exception as raised:
             pool.shutdown(cancel_futures=True)
             error = raised
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            os._exit(_INTERRUPTED)
     with output:
         pickle.dump((results, error), output)
 
