@@ -46,7 +46,7 @@ def _data_build(arguments) -> None:
     from bachkeras.data import catalog
 
     builder = catalog.build(
-        arguments.name, keep_performances=bool(arguments.keep_performances), manual_dir=arguments.manual_dir
+        arguments.name, keep_performances=arguments.keep_performances, manual_dir=arguments.manual_dir
     )
     sizes = ", ".join(f"{name} {split.num_examples}" for name, split in builder.info.splits.items())
     print(f"{arguments.name}: {sizes} pieces in {builder.data_path}")
@@ -55,7 +55,7 @@ def _data_build(arguments) -> None:
 def _data_info(arguments) -> None:
     from bachkeras.data import catalog, info
 
-    options = {"keep_performances": bool(arguments.keep_performances), "manual_dir": arguments.manual_dir}
+    options = {"keep_performances": arguments.keep_performances, "manual_dir": arguments.manual_dir}
     corpora = {name: catalog.load(arguments.name, name, **options) for name in catalog.SPLITS}
     builder = catalog.build(arguments.name, **options)
     print("\n".join(info.describe(arguments.name, corpora, builder.info.metadata)))
@@ -217,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         command = data.add_parser(name, help=text, description=text)
         text = "chorales, chorales_8th, chorales_16th, jsb_quarter, jsb_16th, or a folder of MIDI files, as in ./music"
         command.add_argument("name", metavar="NAME_OR_FOLDER", help=text)
-        _keep_performances(command)
+        _keep_performances(command, False)
         _manual_dir(command)
         command.set_defaults(run=run)
     command.add_argument("--plot", type=Path, metavar="F.png", help="draw it, too")
@@ -226,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("model", metavar="MODEL", help="lstm-attention, lstm-vae, hierarchical-vae, vq-vae, gan or wgan")
     text = "the corpus, or a folder of MIDI files, as in ./music; else the configuration's"
     train.add_argument("--data", metavar="NAME_OR_FOLDER", help=text)
-    _keep_performances(train)
+    _keep_performances(train, None)  # Not given, it is as the configuration says.
     train.add_argument("--config", metavar="NAME_OR_FILE", help="a named configuration or a TOML file (default)")
     train.add_argument(
         "--init",
@@ -303,9 +303,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _keep_performances(command) -> None:
+def _keep_performances(command, default: bool | None) -> None:
     text = "of a folder, keep what was played live: its ticks say nothing of beats"
-    command.add_argument("--keep-performances", action="store_const", const=True, help=text)
+    command.add_argument("--keep-performances", action="store_true", default=default, help=text)
 
 
 def _manual_dir(command) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -95,19 +97,22 @@ class Score:
 
     def finer(self, factor: int) -> Score:
         """The same score with `factor` times as many ticks to a quarter."""
+        return self.retimed(lambda tick: tick * factor, self.ticks_per_quarter * factor)
+
+    def retimed(self, tick: Callable[[Any], Any], ticks_per_quarter: int) -> Score:
+        """The same score in other ticks: `tick` gives the new one of an old one, of an int or an array of them."""
         notes = self.notes.copy()
-        notes["start"] *= factor
-        notes["end"] *= factor
+        notes["start"], notes["end"] = tick(notes["start"]), tick(notes["end"])
         later = {
-            name: tuple(dataclasses.replace(sign, tick=sign.tick * factor) for sign in getattr(self, name))
+            name: tuple(dataclasses.replace(sign, tick=tick(sign.tick)) for sign in getattr(self, name))
             for name in ("meters", "keys", "tempos")
         }
         return dataclasses.replace(
             self,
             notes=notes,
-            ticks_per_quarter=self.ticks_per_quarter * factor,
-            end=self.end * factor,
-            upbeat=self.upbeat * factor,
+            ticks_per_quarter=ticks_per_quarter,
+            end=tick(self.end),
+            upbeat=tick(self.upbeat),
             **later,
         )
 

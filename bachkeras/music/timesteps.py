@@ -62,19 +62,10 @@ def rounded(score: Score, ticks_per_quarter: int = 24) -> Score:
     of `TIMESTEPS` are multiples of 1/24. No note becomes shorter than a tick.
     """
     now, then = score.ticks_per_quarter, ticks_per_quarter
-
-    def moved(ticks):
-        return (2 * ticks * then + now) // (2 * now)
-
-    notes = score.notes.copy()
-    notes["start"] = moved(notes["start"])
-    notes["end"] = np.maximum(moved(notes["end"]), notes["start"] + 1)
-    signs = {
-        name: tuple(dataclasses.replace(sign, tick=moved(sign.tick)) for sign in getattr(score, name))
-        for name in ("meters", "keys", "tempos")
-    }
-    end, upbeat = moved(score.end), moved(score.upbeat)
-    return dataclasses.replace(score, notes=notes, ticks_per_quarter=then, end=end, upbeat=upbeat, **signs)
+    moved = score.retimed(lambda tick: (2 * tick * then + now) // (2 * now), then)
+    notes = moved.notes.copy()
+    notes["end"] = np.maximum(notes["end"], notes["start"] + 1)
+    return dataclasses.replace(moved, notes=notes)
 
 
 def is_performance(score: Score) -> bool:
