@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = lazy(
         "models": "bachkeras.models",
         "music": "bachkeras.music",
         "load": "bachkeras.training.directory",
+        "presets": "bachkeras._presets",
+        "TensorBoardSamples": "bachkeras.training.board",
         "compose": "bachkeras.tasks.composing",
         "continue_": "bachkeras.tasks.continuing",
         "harmonize": "bachkeras.tasks.harmonizing",

@@ -21,6 +21,8 @@ def steps(text: str) -> int:
 
 def length(text: str) -> int | str:
     """Frames, or "auto"."""
+    if text != "auto" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'a number of frames, or "auto", not {text!r}')
     return text if text == "auto" else positive(text)
 
 

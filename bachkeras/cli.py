@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bachkeras
-from bachkeras import _arguments, _start
+from bachkeras import _arguments, _presets, _start
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit status: 0, 1 for failed work, 2 for bad arguments or input."""
     parsed = _parser().parse_args(arguments)
     try:
-        if parsed.run is not _generate:  # It refuses bad input before this takes its seconds.
+        if parsed.run not in (_generate, _list_presets):  # One refuses bad input before this takes its seconds.
             _start.tensorflow()
         parsed.run(parsed)
     except ValueError as error:
@@ -99,14 +99,16 @@ def _generate(arguments) -> None:
     saving.check(arguments.out)
     program = instruments.program(arguments.instrument) if arguments.instrument else 0
     pieces = [reading.read(file) for file in heard]
-    names = ("key", "temperature", "top_p", *OPTIONS[task])
+    names = ("model", "key", "temperature", "top_p", *OPTIONS[task])
     options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if "count" in OPTIONS[task]:
         options.setdefault("count", COUNT)
     seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
+    if arguments.model:
+        _presets.place(arguments.model)
     _start.tensorflow()
     with _interruptible():
-        scores = getattr(bachkeras, task)(*pieces, model=arguments.model, seed=seed, **options)
+        scores = getattr(bachkeras, task)(*pieces, seed=seed, **options)
     if arguments.tempo:
         scores = [dataclasses.replace(score, tempos=(Tempo(0, arguments.tempo),)) for score in scores]
     paths = saving.write(arguments.out, scores, program=program, as_musicxml=arguments.musicxml, as_wav=arguments.wav)
@@ -164,8 +166,8 @@ def _evaluate(arguments) -> None:
     if arguments.tasks:
         _evaluate_tasks(arguments)
         return
-    runs = arguments.run_directories
-    out = arguments.out or (runs[0] if len(runs) == 1 else Path("evaluation"))
+    runs = arguments.runs
+    out = arguments.out or _into(runs)
     rows = evaluate.evaluate(
         runs,
         out,
@@ -182,12 +184,12 @@ def _evaluate(arguments) -> None:
 def _evaluate_tasks(arguments) -> None:
     from bachkeras.tasks import measures
 
-    run, *others = arguments.run_directories
+    run, *others = arguments.runs
     if others:
         raise ValueError(f"--tasks takes one run. Received: {len(others) + 1} runs")
     rows = measures.evaluate(
         run,
-        arguments.out or run,
+        arguments.out or _into([run]),
         data=arguments.data,
         count=arguments.samples,
         seed=arguments.seed,
@@ -197,10 +199,31 @@ def _evaluate_tasks(arguments) -> None:
     print(measures.table(rows))
 
 
+def _list_presets(arguments) -> None:
+    for name, card in bachkeras.presets().items():
+        print(f"{name}: {card['about']}")
+        print(f"    {card['command']}: {card['minutes']} minutes on {card['data']['name']}")
+
+
+def _into(runs: list[str]) -> Path:
+    """Where an evaluation goes if nobody says: into the one run that it is of. Presets stay as they are."""
+    if len(runs) == 1 and not _presets.is_preset(_presets.place(runs[0])):
+        return Path(runs[0])
+    return Path("evaluation")
+
+
+def _export(arguments) -> None:
+    from bachkeras.training import directory
+
+    model = directory.load(arguments.run_or_preset)
+    model.export(arguments.out)
+    print(f"A SavedModel: {arguments.out}")
+
+
 def _codes(arguments) -> None:
     from bachkeras.tasks import codebook
 
-    paths = codebook.draw(arguments.run_directory, arguments.out, manual_dir=arguments.manual_dir)
+    paths = codebook.draw(arguments.run_or_preset, arguments.out, manual_dir=arguments.manual_dir)
     print(f"{len(paths)} codes: {arguments.out / 'codes.png'}, {arguments.out / 'codes.csv'}, {paths[0]} ...")
 
 
@@ -230,12 +253,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--config", metavar="NAME_OR_FILE", help="a named configuration or a TOML file (default)")
     train.add_argument(
         "--init",
-        type=Path,
-        metavar="RUN",
-        help="train this run's model further; --config gives data and training. For a GAN also a run of lstm-attention",
+        metavar="RUN_OR_PRESET",
+        help="train this model further; --config gives data and training. For a GAN also a run of lstm-attention",
     )
     text = "its model says how probable it finds the samples; of a GAN it helps to choose the epoch"
-    train.add_argument("--judge", type=Path, metavar="RUN", help=text)
+    train.add_argument("--judge", metavar="RUN_OR_PRESET", help=text)
     text = "of a GAN: lstm, latent, hierarchical, or autoregressive (with --init)"
     train.add_argument("--generator", metavar="G", help=text)
     train.add_argument("--discriminator", metavar="D", help="of a GAN: lstm, bilstm, conv or multiscale")
@@ -248,7 +270,8 @@ def _parser() -> argparse.ArgumentParser:
 
     text = "write new music as MIDI: pieces, a continuation, a harmonisation, bars anew, what lies between two pieces"
     generate = commands.add_parser("generate", help=text, description=text)
-    generate.add_argument("--model", type=Path, required=True, metavar="RUN", help="a run directory")
+    text = f"a run directory, or a preset: {', '.join(_presets.names())} (chorales; to interpolate, lstm-vae)"
+    generate.add_argument("--model", metavar="RUN_OR_PRESET", help=text)
     generate.add_argument("--count", type=_arguments.positive, metavar="N", help="pieces (4)")
     generate.add_argument(
         "--length",
@@ -282,22 +305,32 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for 001.mid ... (out)")
     generate.set_defaults(run=_generate)
 
+    text = "the released models: what each is, and the command that trains it again"
+    commands.add_parser("presets", help=text, description=text).set_defaults(run=_list_presets)
+
+    text = "write a model as a SavedModel, for which TensorFlow alone is needed"
+    export = commands.add_parser("export", help=text, description=text)
+    export.add_argument("run_or_preset", metavar="RUN_OR_PRESET", help="a run directory, or a preset's name")
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    export.set_defaults(run=_export)
+
     text = "what the codes of a VQ-VAE mean: the most used ones as small piano rolls and as MIDI"
     codes = commands.add_parser("codes", help=text, description=text)
-    codes.add_argument("run_directory", type=Path, metavar="RUN", help="a run directory of vq-vae")
+    codes.add_argument("run_or_preset", metavar="RUN_OR_PRESET", help="of vq-vae")
     codes.add_argument("--out", type=Path, default=Path("codes"), metavar="DIR", help="a new folder (codes)")
     _manual_dir(codes)
     codes.set_defaults(run=_codes)
 
     evaluate = commands.add_parser("evaluate", help="what models are worth: a table, evaluation.json, report.html")
-    evaluate.add_argument("run_directories", type=Path, nargs="+", metavar="RUN", help="run directories")
+    evaluate.add_argument("runs", nargs="+", metavar="RUN_OR_PRESET", help="run directories, names of presets")
     text = "instead: harmonise test sopranos, write bars of test pieces anew, or interpolate (VAEs); makes tasks.json"
     evaluate.add_argument("--tasks", action="store_true", help=text)
     evaluate.add_argument("--data", metavar="NAME_OR_FOLDER", help="the corpus; else the one that each was trained on")
     evaluate.add_argument("--samples", type=_arguments.positive, metavar="N", help="of each (as many as test pieces)")
     evaluate.add_argument("--seed", type=_arguments.seed, default=0, metavar="S", help="of the samples (0)")
-    evaluate.add_argument("--judge", type=Path, metavar="RUN", help="its model says how probable it finds the samples")
-    evaluate.add_argument("--out", type=Path, metavar="DIR", help="folder for both files (one RUN: RUN; evaluation)")
+    text = "its model says how probable it finds the samples"
+    evaluate.add_argument("--judge", metavar="RUN_OR_PRESET", help=text)
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="folder for both files (one run: RUN; evaluation)")
     _manual_dir(evaluate)
     evaluate.set_defaults(run=_evaluate)
     return parser

@@ -18,6 +18,8 @@ from bachkeras.data.pipeline import from_arrays
 from bachkeras.generation import loop
 from bachkeras.layers import ending
 from bachkeras.layers.frame.base import END, between
+from bachkeras.layers.frame.tonality import Tonality
+from bachkeras.models import export
 from bachkeras.models.latent import LatentModel
 from bachkeras.music.pianoroll import run_starts
 
@@ -51,7 +53,7 @@ ROWS = {
     ),
     "lstm-attention, labelled": Row(
         lambda: models.LSTMAttention(
-            12, frame=models.ChainedVoices(units=8, reach=3, labelled=True, held=5, counterpoint=True)
+            12, frame=models.ChainedVoices(units=8, reach=3, labelled=True, held=5, counterpoint=True, tonality=True)
         )
     ),
     "lstm-attention, labelled, onsets, ending": Row(
@@ -276,6 +278,24 @@ def test_save_and_load_gives_the_same_outputs(model, batch, tmp_path):
     assert_same(outputs(again, batch), outputs(model, batch), 1e-5)
 
 
+@pytest.mark.slow
+def test_an_export_answers_as_the_model_does(model, music):
+    """Its functions as they are saved; test_export.py loads them where there is TensorFlow alone."""
+    functions = export.endpoints(model)
+    piece = {name: array[:5] for name, array in music[0].items()}
+    names = (["voices", "voice_onsets"] if model.frame.labelled else ["pianoroll", "onsets"])[: 1 + model.frame.onsets]
+    primer = {given: piece[name][None] for given, name in zip(("primer", "primer_onsets"), names, strict=False)}
+    expected = model.generate(2, 7, primer=piece, conditions={"tonic": 5, "mode": 1}, seed=4)
+    found = functions["generate"](2, 7, **primer, tonic=[5], mode=[1], seed=4)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    if model.likelihood:
+        features = {name: [piece[name]] for name in names if name != "pianoroll"}
+        (batch,) = from_arrays([piece["pianoroll"]], **features).windows(None, shuffle=False).batch(1)
+        log_p = functions["log_prob"](*(piece[name][None] for name in names))["log_prob"]
+        np.testing.assert_allclose(log_p, model.log_prob(batch), rtol=1e-4)
+
+
 def test_padding_changes_nothing(model, corpus, batch, z):
     longest = log_probs(model, batch, z)
     for i in range(5):
@@ -338,7 +358,7 @@ def test_step_by_step_equals_the_whole_sequence(model, batch, z):
         seen = model.seen(state, last)
         context, state = model.step(state, model.frame.features(seen))
         now = model.frame.follow(last, events[:, t + 1], onsets[:, t + 1])
-        log_p = model.frame.log_prob(context, now.events, now.onsets, previous=seen.events)
+        log_p = model.frame.log_prob(context, now.events, now.onsets, previous=seen.events, key=Tonality.of(batch))
         terms = {"frame": tf.reduce_sum(log_p, -1)}
         if model.ending:
             terms["ending"] = ending.log_prob(model.ending_odds(context, now, batch["tonic"]), batch["last"][:, t])
@@ -355,7 +375,7 @@ def test_a_primer_leaves_the_state_of_the_whole_sequence(model, batch, z):
     seen = model.seen(state, last)
     context, _ = model.step(state, model.frame.features(seen))
     now = model.frame.follow(last, events[:, 8], onsets[:, 8])
-    log_p = model.frame.log_prob(context, now.events, now.onsets, previous=seen.events)
+    log_p = model.frame.log_prob(context, now.events, now.onsets, previous=seen.events, key=Tonality.of(batch))
     np.testing.assert_allclose(tf.reduce_sum(log_p, -1), expected, rtol=1e-4, atol=1e-4)
 
 

@@ -71,20 +71,24 @@ def test_data_imports_no_tensorflow():
 
 
 @pytest.mark.slow
-def test_the_readmes_python_runs(monkeypatch):
+def test_the_readmes_python_runs(monkeypatch, tmp_path):
     """On small data and narrow models."""
     import bachkeras
     from bachkeras.data import catalog
     from bachkeras.models import LSTMGAN, LSTMVAE, VQVAE, LSTMAttention
 
+    monkeypatch.chdir(tmp_path)
     corpus = small_corpora()["train"]
     monkeypatch.setattr(catalog, "load", lambda name, split: corpus)
+    preset, first, then, voices, trained, latent, coded, played = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(preset, names)
+    assert [score.keys[0].tonic for score in names["scores"]] == [2] * 4
+    assert (tmp_path / "exported" / "1" / "saved_model.pb").exists()
     monkeypatch.setattr(bachkeras.models, "LSTMAttention", lambda hidden, **more: LSTMAttention(16, **more))
     monkeypatch.setattr(bachkeras.models, "LSTMVAE", lambda **more: LSTMVAE(16, **more))
     monkeypatch.setattr(bachkeras.models, "VQVAE", lambda **more: VQVAE(16, prior_hidden=16, **more))
     monkeypatch.setattr(bachkeras.models, "LSTMGAN", lambda *names, **more: LSTMGAN(*names, hidden=8, **more))
-    first, then, voices, trained, latent, coded, played = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    names = {}
     with pytest.warns(UserWarning, match="shuffle=True"):  # Keras says so of every dataset.
         exec(first, names)
     exec(then, names)

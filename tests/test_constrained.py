@@ -258,7 +258,7 @@ def test_particles_move_with_all_that_they_remember():
     nothing = tf.zeros((3, 0, 2), tf.int32), tf.zeros((3, 0, 2), tf.bool)
     events, *_ = constrained.complete(
         Compass(),
-        {"tonic": tf.zeros(3, tf.int32)},
+        {"tonic": tf.zeros(3, tf.int32), "mode": tf.zeros(3, tf.int32)},
         nothing,
         tf.constant(given, tf.int32),
         tf.zeros(given.shape, tf.bool),

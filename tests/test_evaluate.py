@@ -128,16 +128,16 @@ def test_on_the_command_line(ranked, tmp_path, monkeypatch, capsys):
     given = {}
     monkeypatch.setattr(evaluate, "evaluate", lambda *runs, **others: given.update(others, runs=runs) or [])
     assert cli.main(["evaluate", "own", "b", "--samples", "2", "--judge", "own"]) == 0
-    assert given.pop("runs") == ([Path("own"), Path("b")], Path("evaluation"))
-    assert given == {"data": None, "count": 2, "seed": 0, "judge": Path("own"), "manual_dir": None}
+    assert given.pop("runs") == (["own", "b"], Path("evaluation"))
+    assert given == {"data": None, "count": 2, "seed": 0, "judge": "own", "manual_dir": None}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing"], "is no run directory"),
-        (["RUN", "nothing"], "is no run directory"),
-        (["RUN", "--judge", "nothing"], "is no run directory"),
+        (["nothing"], "no preset and no run directory of that name"),
+        (["RUN", "nothing"], "no preset and no run directory of that name"),
+        (["RUN", "--judge", "nothing"], "no preset and no run directory of that name"),
         (["OTHER"], "has format 99"),
         (["RUN", "DAMAGED"], "is no run directory"),
         (["RUN", "EMPTY"], "holds no model yet"),

@@ -12,6 +12,7 @@ from bachkeras import models
 from bachkeras.data.pipeline import from_arrays
 from bachkeras.layers.frame import ChainedVoices, IndependentNotes
 from bachkeras.layers.frame.base import END, FREE, Sounding, multi_hot, temper, transpose
+from bachkeras.layers.frame.tonality import Tonality
 from bachkeras.music.pianoroll import KEYS
 
 SEED = tf.constant([1, 2])
@@ -352,6 +353,33 @@ def test_counterpoint_against_numpy(previous, events):
         before = before + weights["emitted"][min(k, 1)][event]
     got = frame.log_prob(one["context"], tf.constant([events]), previous=one["previous"])[0]
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_tonality_against_numpy(mode):
+    """The docstring's equation, written out, on top of the same distribution without it; D is the tonic."""
+    frame = made(ChainedVoices(2, units=4, reach=7, labelled=True, tonality=True))
+    plain = made(ChainedVoices(2, units=4, reach=7, labelled=True))
+    weights = {v.name: keras.ops.convert_to_numpy(v).astype(np.float64) for v in frame.trainable_variables}
+    for variable in plain.trainable_variables:
+        variable.assign(weights[variable.name])
+    context, events = np.random.default_rng(0).normal(size=6), [60, 53]
+    one, expected, before = tf.constant(context[None], tf.float32), [], np.zeros(4)
+    for k, event in enumerate(events):
+        everything = [[*events[:k], e, *[END] * (1 - k)] for e in range(89)]
+        logits = np.array([plain.log_prob(one, tf.constant([e]))[0, k] for e in everything]).astype(np.float64)
+        pre = (context @ weights["context_kernel"] + weights["context_bias"])[4 * k : 4 * k + 4] + before
+        degrees = np.array(tf.nn.gelu(pre)) @ weights["degree_kernel"][k] + weights["degree_bias"][k, mode]
+        for e in range(88):
+            logits[e] += degrees[(e + 21 - 2) % 12]  # Key 0 is the pitch 21, an A.
+        expected.append(logits[event] - np.log(np.exp(logits).sum()))
+        before = before + weights["emitted"][0][event]
+    key = Tonality(tf.constant([2]), tf.constant([mode]))
+    np.testing.assert_allclose(frame.log_prob(one, tf.constant([events]), key=key)[0], expected, rtol=1e-4, atol=1e-4)
+    for unknown in (None, Tonality(tf.constant([12]), tf.constant([mode]))):
+        np.testing.assert_array_equal(
+            frame.log_prob(one, tf.constant([events]), key=unknown), plain.log_prob(one, tf.constant([events]))
+        )
 
 
 @pytest.mark.parametrize("frame", [ChainedVoices(4), IndependentNotes()], ids=["chained", "independent"])

@@ -123,7 +123,7 @@ def test_generate_on_the_command_line(finished, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["generate", "--model", "nothing"], "is no run directory"),
+        (["generate", "--model", "nothing"], "no preset and no run directory of that name"),
         (["generate", "--model", "RUN", "--key", "H dur"], "Received: key='H dur'"),
         (["generate", "--model", "RUN", "--temperature", "0"], "Received: temperature=0.0"),
         (["generate", "--model", "RUN", "--temperature", "nan"], "Received: temperature=nan"),
@@ -361,3 +361,22 @@ def test_strokes_of_an_unlabelled_model_are_written():
     piece = samples.as_in_a_corpus(frame, music) | settings.features(Setting(12, 2, 1, 2, 0, -1), 3)
     notes = samples.score(piece, False, 0).notes
     assert notes[["start", "end", "pitch"]].tolist() == [(0, 240, 71), (0, 720, 61), (240, 480, 71), (480, 720, 73)]
+
+
+@pytest.mark.slow
+def test_a_piece_without_an_ending_is_written_again(sung, monkeypatch):
+    model, card = directory.load(sung), directory.card(sung)
+    compose, seeds, lengths = samples.compose, [], iter([[4, 2, 4], [4, 1], [3]])
+    monkeypatch.setattr(settings, "longest", lambda card: 4)
+
+    def written(model, drawn, longest, *, until_end, seed, **options):
+        assert until_end
+        assert longest == [4] * len(drawn)
+        seeds.append(seed)
+        return compose(model, drawn, next(lengths), seed=seed, **options)
+
+    monkeypatch.setattr(samples, "compose", written)
+    first = [score.end for score in samples.scores(model, card, count=3, seed=5)]
+    assert [end // (first[1] // 2) for end in first] == [3, 2, 1]
+    assert seeds[0] == 5
+    assert len({*seeds}) == 3

@@ -485,7 +485,7 @@ def test_a_trial_that_cannot_be_trained_says_why(folder, tiny, reason):
 def test_an_error_in_training(folder, monkeypatch, error, reason):
     """Too little memory is a reason; a mistake in the program is none."""
 
-    def fit(*_):
+    def fit(*_, **__):
         raise error
 
     monkeypatch.setattr(run, "fit", fit)

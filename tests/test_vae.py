@@ -518,7 +518,8 @@ def test_a_reconstruction_is_the_likeliest(model, batch, z):
 
 def latents(model, count, length, seed=3, primer=None):
     """The z with which `generate` writes."""
-    return model._told(None, model._primer(primer, count), length, Sampling(1.0, 1.0, seed))["z"].numpy()
+    primer = model._primer(primer, count)
+    return model.told(model._known(None, primer, length), primer, Sampling(1.0, 1.0, seed))["z"].numpy()
 
 
 def test_new_pieces_have_a_z_a_window_from_the_prior(model):

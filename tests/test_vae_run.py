@@ -120,7 +120,7 @@ def test_killed_after_an_epoch_it_becomes_the_same_run(finished, monkeypatch):
 def test_the_loss_chooses_from_the_first_epoch_on_and_after_a_break(tmp_path, monkeypatch):
     chosen = []
 
-    def broken(_model, _config, _corpora, _out, _seed, progress, _jury):
+    def broken(_model, _config, _corpora, _out, _seed, progress, _jury, **_):
         chosen.append(progress.monitor)
         raise Broken
 

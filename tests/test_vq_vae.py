@@ -242,8 +242,9 @@ def test_both_optimizers_are_saved(corpus, tmp_path):
 
 def told(model, count, length, primer=None, seed=3, temperature=1.0):
     """The codes that `generate` draws."""
+    primer = model._primer(primer, count)
     sampling = Sampling(temperature, 1.0, seed)
-    return model._told(None, model._primer(primer, count), length, sampling)["codes"].numpy()
+    return model.told(model._known(None, primer, length), primer, sampling)["codes"].numpy()
 
 
 def test_a_primer_has_its_own_codes(model, rolls):

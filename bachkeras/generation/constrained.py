@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from bachkeras.generation import loop
 from bachkeras.layers.frame.base import Sounding
+from bachkeras.layers.frame.tonality import Tonality
 
 
 def complete(
@@ -48,9 +49,9 @@ def complete(
     given, given_onsets = (tf.ensure_shape(x, (None, None, frame.voices)) for x in (given, given_onsets))
     count, length = tf.shape(given)[0], tf.shape(given)[1]
     piece = tf.repeat(tf.range(count), particles)
-    tonic = tf.gather(conditions["tonic"], piece)
+    key = Tonality(*(tf.gather(x, piece) for x in Tonality.of(conditions)))
     last, state = _rows(model, piece, *loop.listen(model, conditions, primer))
-    sample = functools.partial(frame.sample, allowed=allowed, temperature=temperature, top_p=top_p)
+    sample = functools.partial(frame.sample, key=key, allowed=allowed, temperature=temperature, top_p=top_p)
     shape = tf.TensorShape([None, frame.voices])
     written = [tf.TensorArray(dtype, size=length, element_shape=shape) for dtype in (tf.int32, tf.bool)]
     parents = tf.TensorArray(tf.int32, size=length, element_shape=tf.TensorShape([None]))
@@ -71,7 +72,7 @@ def complete(
         log_w += draw.log_given - draw.log_prefix
         now = frame.follow(last, draw.events, draw.onsets)
         if model.ending:
-            odds = model.ending_odds(context, now, tonic)
+            odds = model.ending_odds(context, now, key.tonic)
             log_w += tf.math.log_sigmoid(tf.where(ends & (t == length - 1), odds, -odds))
         written = [array.write(t, x) for array, x in zip(written, (now.events, now.onsets), strict=True)]
         return t + 1, now, state, log_w, written, parents.write(t, parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from bachkeras.layers.frame.base import END
+from bachkeras.layers.frame.tonality import Tonality
 
 
 def write(model, conditions, primer, given, allowed, until_end, temperature, top_p, seed) -> tuple[tf.Tensor, ...]:
@@ -31,6 +32,7 @@ def write(model, conditions, primer, given, allowed, until_end, temperature, top
         is over; and int32 `(count,)`, the pieces' own frames.
     """
     frame = model.frame
+    key = Tonality.of(conditions)
     given = tf.ensure_shape(given, (None, None, frame.voices))
     count, length = tf.shape(given)[0], tf.shape(given)[1]
     last, state = listen(model, conditions, primer)
@@ -44,6 +46,7 @@ def write(model, conditions, primer, given, allowed, until_end, temperature, top
         draw = frame.sample(
             context,
             previous=seen.events,
+            key=key,
             given=given[:, t],
             allowed=allowed,
             temperature=temperature,

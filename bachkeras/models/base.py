@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from bachkeras import _presets as presets
 from bachkeras.data.pipeline import UNKNOWN
 from bachkeras.generation import constrained, loop
 from bachkeras.layers.ending import Ending
@@ -42,11 +44,11 @@ _COMPLETE_SIGNATURE = (
 
 
 class Sampling(NamedTuple):
-    """How `generate` draws, see there."""
+    """How `generate` draws, see there; numbers or scalar tensors."""
 
-    temperature: float
-    top_p: float
-    seed: int
+    temperature: tf.Tensor | float
+    top_p: tf.Tensor | float
+    seed: tf.Tensor | int
 
 
 class FrameModel(keras.Model):
@@ -116,6 +118,25 @@ class FrameModel(keras.Model):
     def from_config(cls, config):
         """The model of a config, its frame distribution included."""
         return cls(**{**config, "frame": keras.saving.deserialize_keras_object(config["frame"])})
+
+    @classmethod
+    def from_preset(cls, name: str) -> FrameModel:
+        """A released model, trained; `bachkeras.presets()` says which there are, and what each is.
+
+        Args:
+            name: its name.
+
+        Raises:
+            ValueError: if there is no such preset, or it is a model of another class.
+        """
+        from bachkeras.training import directory  # The door to saved models comes after the models.
+
+        if name not in presets.names():
+            raise ValueError(f"The presets are {', '.join(presets.names())}. Received: name={name!r}")
+        model = directory.load(name)
+        if not isinstance(model, cls):
+            raise ValueError(f"That preset is of {type(model).__name__}, not {cls.__name__}. Received: name={name!r}")
+        return model
 
     def get_build_config(self):
         """Nothing: no weight depends on the shape of an input."""
@@ -225,13 +246,13 @@ class FrameModel(keras.Model):
             raise ValueError("This model was not trained to end a piece. Received: until_end=True")
         seed = secrets.randbits(31) if seed is None else seed
         _check_numbers(count, length, temperature, top_p, seed)
-        sampling = Sampling(temperature, top_p, seed)
         primer, primer_onsets = self._primer(primer, count)
+        known = self._known(conditions, (primer, primer_onsets), length)
         shape = (count, length, self.frame.voices)
         given = _broadcast("given", FREE if given is None else given, shape)
         self.frame.check_given(given)
         events, onsets, lengths = self._write(
-            self._told(conditions, (primer, primer_onsets), length, sampling),
+            self.told(known, (primer, primer_onsets), Sampling(temperature, top_p, seed)),
             primer,
             primer_onsets,
             given,
@@ -241,10 +262,8 @@ class FrameModel(keras.Model):
             tf.constant(top_p, tf.float32),
             tf.constant(seed, tf.int32),
         )
-        music = self._music(events, onsets)
-        if until_end:
-            music["lengths"] = lengths.numpy()
-        return music
+        music = self.music(events, onsets) | ({"lengths": lengths} if until_end else {})
+        return {name: array.numpy() for name, array in music.items()}
 
     def complete(
         self,
@@ -297,9 +316,10 @@ class FrameModel(keras.Model):
             raise ValueError(f"There is at least one particle. Received: particles={particles}")
         self.frame.check_given(given)
         primer, primer_onsets = self._primer(primer, count)
+        known = self._known(conditions, (primer, primer_onsets), length)
         onsets = np.zeros(given.shape, bool) if given_onsets is None else given_onsets
         events, onsets, log_given = self._complete(
-            self._told(conditions, (primer, primer_onsets), length, Sampling(temperature, top_p, seed)),
+            self.told(known, (primer, primer_onsets), Sampling(temperature, top_p, seed)),
             primer,
             primer_onsets,
             tf.constant(given, tf.int32),
@@ -311,24 +331,37 @@ class FrameModel(keras.Model):
             tf.constant(top_p, tf.float32),
             tf.constant(seed, tf.int32),
         )
-        return self._music(events, onsets) | {"log_given": log_given.numpy()}
+        music = self.music(events, onsets) | {"log_given": log_given}
+        return {name: array.numpy() for name, array in music.items()}
 
-    def _told(self, conditions, primer, length, sampling: Sampling) -> dict[str, tf.Tensor]:
-        """What `start` is told of pieces that continue `primer`, events and onsets, by `length` frames."""
+    def _known(self, conditions, primer, length) -> dict[str, tf.Tensor]:
+        """What the caller tells of pieces that continue `primer`, events and onsets, by `length` frames."""
         count, heard = primer[0].shape[:2]
         return _conditions(conditions, count, heard + length)
+
+    def told(
+        self, known: Mapping[str, tf.Tensor], primer: tuple[tf.Tensor, tf.Tensor], sampling: Sampling
+    ) -> dict[str, tf.Tensor]:
+        """What `start` is told of pieces: what is known of them, and what has to be drawn where nobody told it.
+
+        Graph code, for any number of pieces and frames.
+
+        Args:
+            known: the conditions, of the primer's frames and the new ones; and a latent, where it is given.
+            primer: events, int32, and onsets, bool, `(count, time, voices)`; may have no frames.
+            sampling: see there.
+        """
+        return dict(known)
 
     def _allowed(self, allowed) -> tf.Tensor:
         """What free events may be, bool `(voices, 89)`."""
         everything = True if allowed is None else allowed
         return tf.cast(_broadcast("allowed", everything, (self.frame.voices, END + 1)), tf.bool)
 
-    def _music(self, events, onsets) -> dict[str, np.ndarray]:
-        """What was written, as `generate` returns it."""
-        music = {"pianoroll": self.frame.pianoroll(events).numpy() > 0.5, "events": events.numpy()}
-        if self.frame.onsets:
-            music["onsets"] = onsets.numpy()
-        return music
+    def music(self, events: tf.Tensor, onsets: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Events and onsets `(count, time, voices)`, as `generate` returns music. Graph code."""
+        music = {"pianoroll": self.frame.pianoroll(events) > 0.5, "events": events}
+        return music | ({"onsets": onsets} if self.frame.onsets else {})
 
     def _primer(self, primer, count) -> tuple[tf.Tensor, tf.Tensor]:
         """The primer's events and onsets, int32 and bool `(count, time, voices)`."""
@@ -354,6 +387,32 @@ class FrameModel(keras.Model):
         if tf.reduce_any((events < 0) | (events > END)):
             raise ValueError(f"A voice holds 0 to {END}. Received: primer with others")
         return events, onsets
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """Write a SavedModel that needs TensorFlow alone; docs/serving.md has its endpoints, their inputs and outputs.
+
+        `generate`, and as far as the model can: `harmonize`, `log_prob`, `posterior`, `codes`, `decode`; `metadata`
+        says what the numbers mean. The same seed gives the music that this model writes with it.
+
+        Args:
+            filepath: a new folder.
+            format: "tf_saved_model", there is no other.
+            verbose: changes nothing.
+            input_signature: None, the endpoints have their own.
+            **kwargs: Keras has others, for other formats.
+
+        Raises:
+            ValueError: if something is at `filepath` already, or an argument asks for something else.
+            OSError: if the folder cannot be written.
+        """
+        from bachkeras.models import export  # It knows the models' endpoints, and so comes after them.
+
+        if format != "tf_saved_model" or input_signature is not None or kwargs:
+            raise ValueError(
+                "These models are exported as tf_saved_model, with inputs of their own. "
+                f"Received: format={format!r}, input_signature={input_signature}, {kwargs}"
+            )
+        export.save(self, Path(filepath))
 
     def build_optimizers(self) -> None:
         """Create the variables of a compiled model's optimizers, before a step needs them."""

@@ -63,7 +63,7 @@ class CodeModel(LatentModel):
         self._check_fit("batch", batch)
         codes = self.codes(batch)
         frame = self._weigh(codes, self.frame.read(batch), conditions_in(batch))
-        return {"frame": tf.reduce_sum(frame * batch["mask"], 1), "latent": self.code_log_prob(batch, codes)}
+        return {"frame": tf.reduce_sum(frame * batch["mask"], 1), "latent": self._prior_sums(batch, codes)}
 
     def codes(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The codes of a batch's groups, int32 `(batch, groups, codebooks)`; see `FrameModel`."""
@@ -78,6 +78,9 @@ class CodeModel(LatentModel):
             codes: int32 `(batch, groups, codebooks)`; None: the batch's own.
         """
         codes = self.codes(batch) if codes is None else self._enough(codes, *batch["mask"].shape)
+        return self._prior_sums(batch, codes)
+
+    def _prior_sums(self, batch, codes):
         return tf.reduce_sum(self._prior_log_p(codes, conditions_in(batch)) * self._counted(batch["mask"]), 1)
 
     def _encode_graph(self, batch):
@@ -128,15 +131,18 @@ class CodeModel(LatentModel):
         Of a group that the primer has begun, some draws are tried, and one is kept by how well it fits the frames that
         are there (sampling importance resampling, Rubin 1987): a draw from p(codes | codes before, frames).
         """
-        heard = primed.events.shape[1] - 1
-        count, begun = primed.events.shape[0], heard % self.group_size
+        count, heard = tf.shape(primed.events)[0], tf.shape(primed.events)[1] - 1
+        groups = heard // self.group_size
         given = tf.fill((count, parts, len(self.quantizers)), FREE)
-        if heard > begun:
-            whole = between(primed, 1, heard - begun + 1)
-            own = self._quantized(whole, tf.ones((count, heard - begun)), known["tonic"])[1]
-            given = tf.concat([own, given[:, own.shape[1] :]], 1)
-        if begun:
-            given = self._fitted(primed, known, given, heard, sampling)
+
+        def whole():
+            frames = groups * self.group_size
+            own = self._quantized(between(primed, 1, frames + 1), tf.ones((count, frames)), known["tonic"])[1]
+            return tf.concat([own, given[:, groups:]], 1)
+
+        given = tf.cond(groups > 0, whole, lambda: given)
+        begun = heard % self.group_size > 0
+        given = tf.cond(begun, lambda: self._fitted(primed, known, given, heard, sampling), lambda: given)
         return self._write_codes(known, given, sampling, sampling.seed)
 
     def _write_codes(self, known, given, sampling, seed):
@@ -144,18 +150,22 @@ class CodeModel(LatentModel):
 
     def _fitted(self, primed, known, given, heard, sampling):
         """`given`, with codes for the group that the primer has begun; see `_drawn`."""
-        groups, pieces = heard // self.group_size, []
-        for i in range(given.shape[0]):  # One by one: the candidates of all would not fit into memory.
+        groups = heard // self.group_size
+
+        def fit(i):
             rows = tf.fill([CANDIDATES], i)
             many = {name: tf.gather(value, rows) for name, value in known.items()}
             many["position"] = many["position"][:, :heard]
             seed = tf.random.experimental.stateless_fold_in([sampling.seed, -2], i)
             drawn = self._write_codes(many, tf.gather(given, rows)[:, : groups + 1], sampling, seed[0] & 0x7FFFFFFF)
             music = Sounding(*(tf.gather(x, rows) for x in primed))
-            fit = self._weigh(drawn, music, many)[:, groups * self.group_size :]
-            kept = tf.random.stateless_categorical(tf.reduce_sum(fit, 1)[None], 1, seed, tf.int32)[0, 0]
-            pieces.append(drawn[kept, groups:])
-        return tf.concat([given[:, :groups], tf.stack(pieces), given[:, groups + 1 :]], 1)
+            log_p = self._weigh(drawn, music, many)[:, groups * self.group_size :]
+            kept = tf.random.stateless_categorical(tf.reduce_sum(log_p, 1)[None], 1, seed, tf.int32)[0, 0]
+            return drawn[kept, groups]
+
+        # One by one: the candidates of all would not fit into memory.
+        fitted = tf.map_fn(fit, tf.range(tf.shape(given)[0]), parallel_iterations=1)
+        return tf.concat([given[:, :groups], fitted[:, None], given[:, groups + 1 :]], 1)
 
 
 def conditions_in(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -13,6 +13,7 @@ from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
 from bachkeras.layers.frame import FrameDistribution
 from bachkeras.layers.frame.base import FREE, Sounding, between
+from bachkeras.layers.frame.tonality import Tonality
 from bachkeras.models.lstm_attention import LSTMAttention
 
 
@@ -109,7 +110,10 @@ class NoiseGenerator(keras.layers.Layer):
         before, now = between(sounding, None, -1), between(sounding, 1, None)
         context = self(noise, known, before)
         seed = tf.random.experimental.stateless_fold_in(seed, 1)
-        return self.frame.relaxed(context, previous=before.events, given=now.events, temperature=temperature, seed=seed)
+        key = Tonality.of(known, tf.shape(context)[1])
+        return self.frame.relaxed(
+            context, previous=before.events, key=key, given=now.events, temperature=temperature, seed=seed
+        )
 
     def start(self, conditions: Mapping[str, tf.Tensor]) -> dict:
         """The state before the first frame, with the signal for each."""
@@ -178,7 +182,8 @@ class AutoregressiveGenerator(LSTMAttention):
         context = self.core(self._inputs(known, before, training=False))[:, early:]
         previous, events = before.events[:, early:], now.events[:, early:]
         seed = tf.random.experimental.stateless_fold_in(seed, 1)
-        return self.frame.relaxed(context, previous=previous, given=events, temperature=temperature, seed=seed)
+        key = Tonality.of(known, time)
+        return self.frame.relaxed(context, previous=previous, key=key, given=events, temperature=temperature, seed=seed)
 
 
 def _written(generator, conditions: Mapping[str, tf.Tensor], seed: tf.Tensor) -> Sounding:

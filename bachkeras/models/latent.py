@@ -13,6 +13,7 @@ from bachkeras.data.pipeline import UNKNOWN
 from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
 from bachkeras.layers.frame.base import Sounding, between, known_for, transpose
+from bachkeras.layers.frame.tonality import Tonality
 from bachkeras.models.base import FrameModel
 from bachkeras.music.score import semitones_to_c
 
@@ -150,31 +151,42 @@ class LatentModel(FrameModel):
         features = tf.cast(self.frame.features(before), self.compute_dtype)
         signals = self._signals(latent, known, training)[:, :time]
         context = self._contexts(tf.concat([features, signals, self.conditions(known)], -1), training)
-        log_p = self.frame.log_prob(context, now.events, now.onsets, previous=before.events, training=training)
+        key = Tonality.of(known, time)
+        log_p = self.frame.log_prob(context, now.events, now.onsets, previous=before.events, key=key, training=training)
         return tf.reduce_sum(log_p, -1)
 
     def _contexts(self, inputs, training):
         return self.core(inputs, training=training)
 
-    def _told(self, conditions, primer, length, sampling):
-        """See `FrameModel`. A latent that is not told is the primer's own, then drawn."""
+    def _known(self, conditions, primer, length):
+        """See `FrameModel`; the latent, where it is told, too."""
         conditions = dict(conditions or {})
         latent = conditions.pop(self.latent_name, None)
-        known = super()._told(conditions, primer, length, sampling)
-        count, heard = primer[0].shape[:2]
+        known = super()._known(conditions, primer, length)
         if latent is None:
-            parts = -(-(heard + length) // self.span)
-            latent = self._drawn(self._primed(primer), known, parts, sampling)
+            return known
+        count, heard = primer[0].shape[:2]
         return known | {self.latent_name: self._enough(latent, count, heard + length)}
 
-    def _drawn(self, primed: Sounding, known: Mapping[str, tf.Tensor], parts: int, sampling) -> tf.Tensor:
-        """Latents of so many parts for pieces that begin with a primer; see `_primed`, `Sampling`."""
+    def told(self, known, primer, sampling):
+        """See `FrameModel`. A latent that is not told is the primer's own, then drawn."""
+        if self.latent_name in known:
+            return dict(known)
+        parts = -(-tf.shape(known["position"])[1] // self.span)
+        return {**known, self.latent_name: self._drawn(self._primed(primer), known, parts, sampling)}
+
+    def _drawn(self, primed: Sounding, known: Mapping[str, tf.Tensor], parts: tf.Tensor, sampling) -> tf.Tensor:
+        """Latents of so many parts for pieces that begin with a primer; see `_primed`, `Sampling`. Graph code."""
         raise NotImplementedError
 
     def _primed(self, primer) -> Sounding:
         """A primer's frames, silence before them first."""
-        silence = self.frame.silence(tf.shape(primer[0])[0])
-        return self.frame.trace(*(tf.concat([x[:, None], y], 1) for x, y in zip(silence[:2], primer, strict=True)))
+        before = Sounding(*(x[:, None] for x in self.frame.silence(tf.shape(primer[0])[0])))
+
+        def heard():
+            return self.frame.trace(*(tf.concat([x, y], 1) for x, y in zip(before[:2], primer, strict=True)))
+
+        return tf.cond(tf.shape(primer[0])[1] > 0, heard, lambda: before)  # A scan needs frames to scan.
 
     def _enough(self, latent, count, frames) -> tf.Tensor:
         """Latents for pieces of so many frames, `(count, parts, size)`; those of more parts are cut."""

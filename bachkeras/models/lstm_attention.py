@@ -13,6 +13,7 @@ from bachkeras.layers.conditions import Conditions
 from bachkeras.layers.core import RecurrentCore
 from bachkeras.layers.frame import ChainedVoices, FrameDistribution
 from bachkeras.layers.frame.base import between
+from bachkeras.layers.frame.tonality import Tonality
 from bachkeras.models.base import FrameModel
 
 
@@ -93,17 +94,18 @@ class LSTMAttention(FrameModel):
         """Log probabilities of each frame, see `FrameModel.call`."""
         known = self.conditions.forget(batch) if training else batch
         context, before, now = self._contexts(batch, known, training)
-        log_p = self.frame.log_prob(context, now.events, now.onsets, previous=before.events, training=training)
+        key = Tonality.of(known, tf.shape(context)[1])
+        log_p = self.frame.log_prob(context, now.events, now.onsets, previous=before.events, key=key, training=training)
         terms = {"frame": tf.reduce_sum(log_p, axis=-1)}
         if self.ending and "last" in batch:
-            tonic = tf.repeat(known["tonic"][:, None], tf.shape(context)[1], axis=1)
-            terms["ending"] = endings.log_prob(self.ending_odds(context, now, tonic, training), batch["last"])
+            terms["ending"] = endings.log_prob(self.ending_odds(context, now, key.tonic, training), batch["last"])
         return terms
 
     def voice_log_prob(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Log probability of each event given the frames before and the events above it, `(batch, time, voices)`."""
         context, before, now = self._contexts(batch, batch, training=False)
-        return self.frame.log_prob(context, now.events, now.onsets, previous=before.events)
+        key = Tonality.of(batch, tf.shape(context)[1])
+        return self.frame.log_prob(context, now.events, now.onsets, previous=before.events, key=key)
 
     def attention(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Attention weights `(batch, heads, time, time)`: row = the frame that looks, column = the frame seen."""

@@ -241,15 +241,15 @@ class LSTMGAN(AdversarialModel):
         """See `FrameModel.ending_odds`."""
         return self.averaged.ending_odds(context, now, tonic, training)
 
-    def _told(self, conditions, primer, length, sampling):
-        """See `FrameModel`. Noise that is not told is drawn."""
+    def _known(self, conditions, primer, length):
+        """See `FrameModel`; the noise, where it is told, too."""
         conditions: dict[str, Any] = dict(conditions or {})
         noise = conditions.pop("noise", None)
-        known = super()._told(conditions, primer, length, sampling)
+        known = super()._known(conditions, primer, length)
+        if noise is None:
+            return known
         count, heard = primer[0].shape[:2]
         parts, size = -(-(heard + length) // self.averaged.span), self.averaged.noise
-        if noise is None:
-            noise = self.averaged.draw_noise(count, heard + length, tf.constant([sampling.seed, -1]))
         noise = tf.cast(noise, tf.float32)
         if noise.shape.rank != 3 or noise.shape[0] != count or noise.shape[1] < parts or noise.shape[2] != size:
             raise ValueError(
@@ -257,3 +257,10 @@ class LSTMGAN(AdversarialModel):
                 f"Received: noise.shape={noise.shape}"
             )
         return known | {"noise": noise[:, :parts]}
+
+    def told(self, known, primer, sampling):
+        """See `FrameModel`. Noise that is not told is drawn."""
+        if "noise" in known:
+            return dict(known)
+        count, frames = tf.unstack(tf.shape(known["position"]))
+        return {**known, "noise": self.averaged.draw_noise(count, frames, tf.stack([sampling.seed, -1]))}

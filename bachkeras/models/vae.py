@@ -152,7 +152,7 @@ class VAE(LatentModel):
     def _fitting(self, batch):
         """The posteriors of a batch whose notes fit the voices."""
         self._check_fit("batch", batch)
-        return self._encode(dict(batch))
+        return self.posteriors(batch)
 
     def _encode_graph(self, batch):
         return self._posterior(batch, batch["tonic"], training=False)
@@ -181,9 +181,16 @@ class VAE(LatentModel):
             raise ValueError(
                 f"A z is that of a window, {self.window} frames: cut the music into windows. Received: time={frames}"
             )
-        self.ensure_built()
-        mean, log_variance = self._encode(dict(batch))
+        mean, log_variance = self.posteriors(batch)
         return mean[:, 0], log_variance[:, 0]
+
+    def posteriors(self, batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """q(z|x) of each window of examples of any length, float32 `(batch, windows, latent)` each; see `posterior`.
+
+        Those of padded windows do not matter.
+        """
+        self.ensure_built()
+        return self._encode(dict(batch))
 
     def _checked(self, z) -> tf.Tensor:
         """Latents as float32 `(count, windows, latent)`."""
@@ -228,17 +235,19 @@ class VAE(LatentModel):
         return (means[0] - means[1]).numpy()
 
     def _inferred(self, batch):
-        return self._encode(dict(batch))[0]
+        return self.posteriors(batch)[0]
 
     def _drawn(self, primed, known, parts, sampling):
         """The means of the posteriors of the primer's windows, then draws from the prior."""
-        count, frames = tf.shape(primed.events)[0], primed.events.shape[1] - 1
+        count, frames = tf.shape(primed.events)[0], tf.shape(primed.events)[1] - 1
         z = tf.random.stateless_normal((count, parts, self.latent), [sampling.seed, -1])
-        if frames:
+
+        def begun():
             now = between(primed, 1, None)
             own = self._encoded(now, tf.ones((count, frames)), known["tonic"], training=False)[0]
-            z = tf.concat([own, z[:, own.shape[1] :]], 1)
-        return z
+            return tf.concat([own, z[:, tf.shape(own)[1] :]], 1)
+
+        return tf.cond(frames > 0, begun, lambda: z)
 
 
 def _slerp(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:

@@ -11,15 +11,18 @@ from bachkeras import _files as files
 from bachkeras.music import audio, midi, musicxml, render
 from bachkeras.music.score import Score
 
+ENDINGS = (".mid", ".png", ".musicxml", ".wav")
+"""Of the files that are written of a score."""
+
 
 def check(folder: Path) -> None:
-    """Refuse a folder that holds numbered MIDI files already.
+    """Refuse a folder that holds numbered files of this kind already.
 
     Raises:
         ValueError: if it does, or is no folder.
     """
     files.check_folder(folder)
-    if any(folder.glob("[0-9][0-9][0-9].mid")):
+    if any(path.suffix in ENDINGS for path in folder.glob("[0-9][0-9][0-9].*")):
         raise ValueError(f"There is music already: choose another folder. Received: out={str(folder)!r}")
 
 

@@ -53,7 +53,7 @@ def draw(run: str | os.PathLike, out: Path, *, manual_dir: Path | None = None) -
     nearest to each code's mean is a file, `codebook1-code017.mid`.
 
     Args:
-        run: the run directory of a model with codes.
+        run: a preset's name or a run directory, of a model with codes.
         out: a new folder.
         manual_dir: see `catalog.build`.
 

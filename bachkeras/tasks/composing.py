@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from bachkeras._presets import COMPOSING
 from bachkeras.models.base import FrameModel
 from bachkeras.music.score import Score
 from bachkeras.tasks import hearing
@@ -11,7 +12,7 @@ from bachkeras.training import samples, settings
 
 
 def compose(
-    model: str | os.PathLike | FrameModel,
+    model: str | os.PathLike | FrameModel = COMPOSING,
     *,
     count: int = 1,
     length: int | str | None = None,
@@ -23,7 +24,7 @@ def compose(
     """Let a model write new pieces, in settings (key, metre, upbeat) like those of its corpus.
 
     Args:
-        model: a run directory, or what `bachkeras.load` made of one.
+        model: a preset's name, a run directory, or what `bachkeras.load` made of one.
         count: number of pieces.
         length: frames of each; "auto": until the model ends it; None: auto where the model can, else 64.
         key: of all pieces, such as "D minor"; None: keys as the corpus has them.

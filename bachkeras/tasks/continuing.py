@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bachkeras._presets import COMPOSING
 from bachkeras.models.base import FrameModel
 from bachkeras.music import separation, voices
 from bachkeras.music.pianoroll import KEYS
@@ -19,7 +20,7 @@ from bachkeras.training import samples
 
 def continue_(
     primer: str | os.PathLike | Score,
-    model: str | os.PathLike | FrameModel,
+    model: str | os.PathLike | FrameModel = COMPOSING,
     *,
     count: int = 1,
     length: int | str | None = None,
@@ -33,7 +34,7 @@ def continue_(
 
     Args:
         primer: a score, or a file: MIDI, MusicXML or ABC; `separation.separate` says which voice sings which note.
-        model: a run directory, or what `bachkeras.load` made of one.
+        model: a preset's name, a run directory, or what `bachkeras.load` made of one.
         count: number of continuations.
         length: new frames; "auto": until the model ends the piece; None: `samples.LENGTH`.
         keep_primer: put the primer before the new music; its notes stay as they are, but a note that the model holds on

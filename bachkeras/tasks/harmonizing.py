@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 
+from bachkeras._presets import COMPOSING
 from bachkeras.layers.frame.base import FREE
 from bachkeras.models.base import FrameModel
 from bachkeras.music import melody as melodies
@@ -27,7 +28,7 @@ OCTAVE = 12
 
 def harmonize(
     melody: str | os.PathLike | Score,
-    model: str | os.PathLike | FrameModel,
+    model: str | os.PathLike | FrameModel = COMPOSING,
     *,
     count: int = 1,
     melody_voice: str | int | None = None,
@@ -45,7 +46,7 @@ def harmonize(
 
     Args:
         melody: a score, or a file: MIDI, MusicXML or ABC.
-        model: a run directory, or what `bachkeras.load` made of one; it writes labelled voices.
+        model: a preset's name, a run directory, or what `bachkeras.load` made of one; it writes labelled voices.
         count: number of harmonisations.
         melody_voice: which notes of the score are the melody, see `melody.of`.
         key: such as "D minor"; None: `keys.find` finds it.

@@ -26,7 +26,7 @@ def player(model: str | os.PathLike | FrameModel, completes: bool = False) -> Fr
     """A model that knows the card of its run.
 
     Args:
-        model: a run directory, or what `bachkeras.load` made of one.
+        model: a preset's name, a run directory, or what `bachkeras.load` made of one.
         completes: whether it has to write some voices around others.
 
     Raises:
@@ -34,7 +34,9 @@ def player(model: str | os.PathLike | FrameModel, completes: bool = False) -> Fr
     """
     performer = directory.load(model) if isinstance(model, str | os.PathLike) else model
     if not hasattr(performer, "card"):
-        raise ValueError(f"Give a run directory, or a model that bachkeras.load has loaded. Received: model={model}")
+        raise ValueError(
+            f"Give a preset, a run directory, or a model that bachkeras.load has loaded. Received: model={model}"
+        )
     if completes and not (performer.can_complete and performer.frame.labelled):
         raise ValueError(
             "This needs a model of labelled voices that looks ahead, such as lstm-attention's configurations default "

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bachkeras._presets import COMPOSING
 from bachkeras.layers.frame.base import FREE
 from bachkeras.models.base import FrameModel
 from bachkeras.music import bars as bar_lines
@@ -30,7 +31,7 @@ AHEAD = 32
 def inpaint(
     piece: str | os.PathLike | Score,
     bars: tuple[int, int] | str,
-    model: str | os.PathLike | FrameModel,
+    model: str | os.PathLike | FrameModel = COMPOSING,
     *,
     voices: Sequence[str] | None = None,
     count: int = 1,
@@ -49,7 +50,7 @@ def inpaint(
     Args:
         piece: a score, or a file: MIDI, MusicXML or ABC; `separation.separate` says which voice sings which note.
         bars: numbers of the first and the last bar, (5, 8) or "5-8"; an upbeat is bar 0.
-        model: a run directory, or what `bachkeras.load` made of one; it writes labelled voices.
+        model: a preset's name, a run directory, or what `bachkeras.load` made of one; it writes labelled voices.
         voices: names of those to write, such as ["alto", "tenor"]; None: all that sing in the piece.
         count: number of versions.
         key: such as "D minor"; None: `keys.find` finds it.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bachkeras._presets import INTERPOLATING
 from bachkeras.data.pipeline import UNKNOWN, Corpus, timestep_index
 from bachkeras.models.base import FrameModel
 from bachkeras.music import separation, voices
@@ -22,7 +23,7 @@ STEPS = 8
 def interpolate(
     a: str | os.PathLike | Score,
     b: str | os.PathLike | Score,
-    model: str | os.PathLike | FrameModel,
+    model: str | os.PathLike | FrameModel = INTERPOLATING,
     *,
     steps: int = STEPS,
     key: str | None = None,
@@ -39,7 +40,7 @@ def interpolate(
     Args:
         a: a score, or a file: MIDI, MusicXML or ABC.
         b: another one.
-        model: a run directory of a VAE, or what `bachkeras.load` made of one.
+        model: a preset's name, a run directory of a VAE, or what `bachkeras.load` made of one.
         steps: pieces to write, both ends included, at least 2.
         key: in which they are written, such as "D minor"; None: the key of `a`.
         temperature: see `compose`.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -46,13 +47,13 @@ Measure = Callable[[Piece, Piece], tuple[float, float]]
 
 
 def evaluate(
-    run: Path,
+    run: str | os.PathLike,
     out: Path,
     *,
     data: str | None = None,
     count: int | None = None,
     seed: int = 0,
-    judge: Path | None = None,
+    judge: str | os.PathLike | None = None,
     manual_dir: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Harmonise the sopranos of test pieces, write two bars of each anew, and write tasks.json.
@@ -64,12 +65,12 @@ def evaluate(
     is told the piece's. Likelihoods are of the model alone, which is told what one quoted on the corpus is told.
 
     Args:
-        run: a run directory; its model writes labelled voices, or is a VAE.
+        run: a preset's name or a run directory; its model writes labelled voices, or is a VAE.
         out: folder for tasks.json.
         data: the corpus; None: the one that it was trained on.
         count: number of pieces, the first ones, or of interpolations; None: all, `latent_measures.PAIRS`.
         seed: of what is written.
-        judge: a run whose model says how probable it finds all voices together; None: this one.
+        judge: a preset or a run whose model says how probable it finds all voices together; None: this one.
         manual_dir: see `catalog.build`.
 
     Returns:

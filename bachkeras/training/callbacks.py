@@ -133,11 +133,10 @@ class Curves(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Begin the curves anew."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.writers = {
-            prefix: tf.summary.create_file_writer(str(self.folder / name))
-            for prefix, name in (("", "train"), ("val_", "validation"))
-        }
+        self.writers = {}
+        for prefix, name in (("", "train"), ("val_", "validation")):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            self.writers[prefix] = tf.summary.create_file_writer(str(self.folder / name))
         for row in self.progress.rows:
             self._write(row["epoch"], {name: value for name, value in row.items() if name not in NOT_CURVES})
 

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 import bachkeras.models  # noqa: F401 - Keras must know the classes of a saved model.
+from bachkeras import _presets as presets
 from bachkeras.data import catalog, folder
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation.judge import Judge
@@ -24,11 +25,18 @@ from bachkeras.training.config import Config, from_dict
 FORMAT = 1
 """Number of the run directory's format: what has another one is refused, not guessed at."""
 
+NO_RUN = "This is no run directory"
+
+DAMAGED = "The preset is damaged: install bachkeras again"
+
 PACKAGES = ("bachkeras", "tensorflow", "keras", "tensorflow-datasets", "numpy")
 
 
 def load(path: str | os.PathLike) -> keras.Model:
-    """The model of a run directory; its `card` is what `card` says of the run.
+    """The model of a preset or a run; its `card` is what `card` says of the run.
+
+    Args:
+        path: a preset's name, or a run directory.
 
     Raises:
         ValueError: if the directory is no run, or one of another format, or holds no model yet.
@@ -36,21 +44,26 @@ def load(path: str | os.PathLike) -> keras.Model:
     content = card(path)
     check_model(path)
     try:
-        model = keras.saving.load_model(Path(path) / "model.keras")
+        model = keras.saving.load_model(presets.place(path) / "model.keras")
     except Exception as error:  # Keras passes on whatever unzipping and rebuilding raise.
-        raise ValueError(f"The run's model.keras cannot be read: {error} Received: {str(path)!r}") from error
+        if presets.is_preset(presets.place(path)):
+            raise ValueError(f"{DAMAGED} (its model.keras cannot be read). Received: {str(path)!r}") from error
+        raise ValueError(f"Its model.keras cannot be read: {error} Received: {str(path)!r}") from error
     model.card = MappingProxyType(content)  # Not a dict, which Keras would save with the model.
     return model
 
 
-def judge(path: Path) -> Judge:
-    """A run's model as a judge of samples; errors as of `load` and `card`."""
-    return Judge(path.name, load(path), card(path))
+def judge(path: str | os.PathLike) -> Judge:
+    """The model of a preset or a run as a judge of samples; errors as of `load` and `card`."""
+    return Judge(Path(path).name, load(path), card(path))
 
 
 def check_model(path: str | os.PathLike) -> None:
-    """Raises ValueError if the directory holds no model yet."""
-    if not (Path(path) / "model.keras").is_file():
+    """Raises ValueError if the preset or run holds no model yet."""
+    there = presets.place(path)
+    if not (there / "model.keras").is_file():
+        if presets.is_preset(there):
+            raise ValueError(f"{DAMAGED} (no model.keras). Received: {str(path)!r}")
         raise ValueError(f"The run holds no model yet (no model.keras). Received: {str(path)!r}")
 
 
@@ -60,16 +73,16 @@ def unfinished(path: str | os.PathLike) -> bool:
 
 
 def card(path: str | os.PathLike) -> dict[str, Any]:
-    """The config.json of a run directory, and `trained_on`: the corpora whose training split the weights have seen.
+    """The config.json of a preset or a run, and `trained_on`: the corpora whose training split the weights have seen.
 
     They are in the order of training; the run's own corpus is the last one.
 
     Raises:
         ValueError: if the directory is no run, or one of another format.
     """
-    path = Path(path)
+    there = presets.place(path)
     try:
-        content = json.loads((path / "config.json").read_text())
+        content = json.loads((there / "config.json").read_text())
         found = content["format"]
         if found == FORMAT:
             from_dict(content["config"])
@@ -79,10 +92,11 @@ def card(path: str | os.PathLike) -> dict[str, Any]:
             own, _ = content["data"]["name"], content["data"]["version"]
             before = content.get("init", {}).get("trained_on", [])
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise ValueError(f"This is no run directory (no readable config.json). Received: {str(path)!r}") from None
+        problem = DAMAGED if presets.is_preset(there) else NO_RUN
+        raise ValueError(f"{problem} (no readable config.json). Received: {str(path)!r}") from None
     if found != FORMAT:
         raise ValueError(
-            f"The run has format {found}, this bachkeras reads {FORMAT}: train it again, or install "
+            f"It has format {found}, this bachkeras reads {FORMAT}: train it again, or install "
             f"the version that made it. Received: {str(path)!r}"
         )
     return content | {"trained_on": [*(name for name in before if name != own), own]}

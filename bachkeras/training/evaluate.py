@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 
 from bachkeras import _files as files
+from bachkeras import _presets as presets
 from bachkeras.data.pipeline import Corpus
 from bachkeras.evaluation import report, style, tables
 from bachkeras.evaluation import rows as all_rows
@@ -24,24 +26,24 @@ SHOWN = 4
 
 
 def evaluate(
-    runs: Sequence[Path],
+    runs: Sequence[str | os.PathLike],
     out: Path,
     *,
     data: str | None = None,
     count: int | None = None,
     seed: int = 0,
-    judge: Path | None = None,
+    judge: str | os.PathLike | None = None,
     manual_dir: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Score runs on a test split, and samples of theirs beside Bach; write evaluation.json and report.html.
 
     Args:
-        runs: run directories.
+        runs: presets' names and run directories.
         out: folder for the two files; it is made where it is not there.
         data: the corpus; None: for each run the one that it was trained on.
         count: samples of each model; None: as many as there are test pieces.
         seed: of the samples; the same seed gives the same figures.
-        judge: a run whose model says how probable it finds the samples.
+        judge: a preset or a run whose model says how probable it finds the samples.
         manual_dir: see `catalog.build`.
 
     Returns:
@@ -54,12 +56,13 @@ def evaluate(
     if count is not None and count < 1:
         raise ValueError(f"There is at least one sample. Received: samples={count}")
     files.check_folder(out)
-    runs = list(dict.fromkeys(run.absolute() for run in runs))
-    names = _names([*runs, *([judge.absolute()] if judge else [])])
+    runs = list(dict.fromkeys(presets.place(run).absolute() for run in runs))
+    jurors = [presets.place(judge).absolute()] if judge else []
+    names = _names([*runs, *jurors])
     cards = {run: directory.card(run) for run in runs}
     for run in runs:
         directory.check_model(run)
-    jury = directory.judge(judge)._replace(name=names[judge.absolute()]) if judge else None
+    jury = directory.judge(jurors[0])._replace(name=names[jurors[0]]) if jurors else None
     comparisons = _Comparisons(jury, manual_dir)
     rows: dict[Comparison, list[dict[str, Any]]] = {}
     shown = []

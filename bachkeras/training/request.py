@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from bachkeras import _presets as presets
 from bachkeras.data import folder
 from bachkeras.training import config
 from bachkeras.training.config import Config
@@ -38,8 +38,8 @@ class Request:
     keep_performances: bool | None = None
     epochs: int | None = None
     seed: int | None = None
-    init: Path | None = None
-    judge: Path | None = None
+    init: str | None = None
+    judge: str | None = None
     generator: str | None = None
     discriminator: str | None = None
 
@@ -68,9 +68,9 @@ class Request:
         if self.seed is not None:
             begun["seed"], asked["seed"] = card["seed"], self.seed
         if self.init is not None:
-            begun["init"], asked["init"] = card.get("init", {}).get("run"), str(self.init)
+            begun["init"], asked["init"] = card.get("init", {}).get("run"), presets.reference(self.init)
         if self.judge is not None:
-            begun["judge"], asked["judge"] = card.get("judge"), str(self.judge)
+            begun["judge"], asked["judge"] = card.get("judge"), presets.reference(self.judge)
         if card["model"] == self.model:
             there = config.from_dict(card["config"])
             here = config.read(self.model, self.config) if self.config else there

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shlex
 import shutil
 import sys
@@ -14,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from bachkeras import _files as files
+from bachkeras import _presets as presets
 from bachkeras import models
 from bachkeras._files import write_json
 from bachkeras.data import catalog
@@ -25,6 +27,7 @@ from bachkeras.evaluation.listening import Listener
 from bachkeras.models.lstm_gan import AUTOREGRESSIVE
 from bachkeras.music import saving
 from bachkeras.training import callbacks, checkpoint, directory, figures, interrupt, samples
+from bachkeras.training.board import TensorBoardSamples
 from bachkeras.training.checkpoint import Progress
 from bachkeras.training.config import GANS, STAGES, Config, Training, from_dict
 
@@ -37,6 +40,9 @@ MODELS = {
     "wgan": models.LSTMGAN,
 }
 """The models by their names on the command line."""
+
+SHOWN = 20
+"""So many samples of a training, at the most, are for TensorBoard."""
 
 FRAMES = {"ChainedVoices": models.ChainedVoices, "IndependentNotes": models.IndependentNotes}
 """The frame distributions by their `class` in a configuration."""
@@ -52,8 +58,8 @@ def train(
     out: Path,
     *,
     seed: int = 0,
-    init: Path | None = None,
-    judge: Path | None = None,
+    init: str | os.PathLike | None = None,
+    judge: str | os.PathLike | None = None,
     manual_dir: Path | None = None,
 ) -> None:
     """Train a model, score it and its samples beside the test split, and let it write four pieces.
@@ -66,10 +72,11 @@ def train(
         config: what to train, on what, how.
         out: the run directory; it must not exist.
         seed: of the weights, the order of the data, dropout and the samples.
-        init: a run whose model is trained further: its architecture, weights and precision, a new optimizer. Then
-            `config` says on what and how. For a GAN also a run of lstm-attention: that is its generator then.
-        judge: a run whose model says how probable it finds the samples: in the figures, and of a model that has no
-            likelihood of its own to choose an epoch by also at every evaluation, see `Listener.distance`.
+        init: a preset or a run whose model is trained further: its architecture, weights and precision, a new
+            optimizer. Then `config` says on what and how. For a GAN also one of lstm-attention: that is its generator
+            then.
+        judge: a preset or a run whose model says how probable it finds the samples: in the figures, and of a model that
+            has no likelihood of its own to choose an epoch by also at every evaluation, see `Listener.distance`.
         manual_dir: see `catalog.build`.
 
     Raises:
@@ -92,8 +99,8 @@ def _begun(
     config: Config,
     out: Path,
     seed: int,
-    init: Path | None,
-    judge: Path | None,
+    init: str | os.PathLike | None,
+    judge: str | os.PathLike | None,
     manual_dir: Path | None,
 ) -> tuple[keras.Model, dict[str, Corpus], Judge | None]:
     """A new run directory, and what trains in it: the compiled model, its corpus, who judges its samples."""
@@ -133,9 +140,9 @@ def _begun(
     model.build_optimizers()
     content = directory.describe(model_name, config, corpora["train"], seed)
     if init is not None:
-        content["init"] = {"run": str(init), "trained_on": before}
+        content["init"] = {"run": presets.reference(init), "trained_on": before}
     if judge is not None:
-        content["judge"] = str(judge)
+        content["judge"] = presets.reference(judge)
     out.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(out) as folder:
         folder.mkdir()
@@ -190,11 +197,11 @@ def _go_on(
     content = directory.card(out)
     seed = content["seed"]
     with _breaking_off(out, content["model"], model, progress):
-        fit(model, from_dict(content["config"]), corpora, out, seed, progress, jury)
+        fit(model, from_dict(content["config"]), corpora, out, seed, progress, jury, show=finish)
         if not finish:
             return
         minutes = progress.seconds / 60
-        model = keras.saving.load_model(out / "model.keras")
+        _restore(model, out)
         print(f"Best epoch {progress.best_epoch + 1}; {minutes:.1f} minutes.")
         comparison = Comparison(corpora, model.frame.labelled, jury)
         row, _ = figures.evaluate(model, out.absolute().name, content, comparison, seed=seed, minutes=minutes)
@@ -251,14 +258,19 @@ def fit(
     seed: int,
     progress: Progress,
     jury: Judge | None = None,
+    show: bool = True,
 ) -> None:
     """Fit a compiled model, from the epoch that `progress` has come to; the best one by validation is kept in `out`.
 
-    Each stage begins with the best epoch of the one before.
+    Each stage begins with the best epoch of the one before. With `show` TensorBoard gets some samples.
     """
     stages = _stages(model, config)
     epochs = sum(training.epochs for training in stages.values())
-    listening = []
+    listening, showing = [], []
+    if show:
+        evaluations = epochs // min(training.evaluate_every for training in stages.values())
+        every = max(1, -(-evaluations // SHOWN))
+        showing = [TensorBoardSamples(out / "logs" / "samples", corpora["train"], every)]
     if model.judged_by_samples:
         listener = Listener(corpora["train"], corpora["validation"], model.frame.labelled, jury)
         listening = [callbacks.Listen(listener, corpora, progress, config.training, seed)]
@@ -287,6 +299,7 @@ def fit(
                 *listening,
                 callbacks.Keep(out, progress, training),
                 callbacks.Curves(out / "logs", progress),
+                *showing,
             ],
             verbose="auto" if sys.stdout.isatty() else 2,
             shuffle=False,
@@ -382,7 +395,7 @@ def _batches(config: Config, corpora: dict[str, Corpus], seed: int, first_epoch:
     return windows.batch(data.batch_size, first_epoch=first_epoch)
 
 
-def _jury(judge: str | Path | None, model: keras.Model, corpora: dict[str, Corpus]) -> Judge | None:
+def _jury(judge: str | os.PathLike | None, model: keras.Model, corpora: dict[str, Corpus]) -> Judge | None:
     """The judge of a run's samples, or None.
 
     Raises:
@@ -390,7 +403,7 @@ def _jury(judge: str | Path | None, model: keras.Model, corpora: dict[str, Corpu
     """
     if judge is None:
         return None
-    jury = directory.judge(Path(judge))
+    jury = directory.judge(judge)
     if model.judged_by_samples:
         held_out = corpora["validation"]
         objection = jury.objection(held_out.pieces, held_out)
@@ -402,7 +415,7 @@ def _jury(judge: str | Path | None, model: keras.Model, corpora: dict[str, Corpu
     return jury
 
 
-def _like(init: Path, model_name: str, config: Config) -> tuple[Config, list[str]]:
+def _like(init: str | os.PathLike, model_name: str, config: Config) -> tuple[Config, list[str]]:
     """A configuration with another run's model, and the corpora that its weights have seen.
 
     Raises:

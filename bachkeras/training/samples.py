@@ -19,6 +19,10 @@ LENGTH = 64
 """Frames of a piece by a model that knows no ending, where nobody says how many."""
 
 
+ATTEMPTS = 3
+"""Times that a piece is written, at most, until it has an ending."""
+
+
 def scores(
     model,
     card: Mapping[str, Any],
@@ -32,7 +36,8 @@ def scores(
 ) -> list[Score]:
     """Let a model write pieces, each in a setting drawn from those of the corpus that it was trained on.
 
-    A labelled voice keeps to the notes that it sings in the corpus.
+    A labelled voice keeps to the notes that it sings in the corpus. A piece that was to have an ending and has none is
+    written again, at most `ATTEMPTS` times in all.
 
     Args:
         model: a `FrameModel`.
@@ -52,16 +57,19 @@ def scores(
     drawn = settings.draw(settings.known(card), count, seed)
     if key is not None:
         drawn = [settings.in_key(s, key, card) for s in drawn]
-    pieces = compose(
-        model,
-        drawn,
-        [most] * count,
-        until_end=until_end,
-        allowed=allowed(model, card),
-        seed=seed,
-        temperature=temperature,
-        top_p=top_p,
-    )
+    options = {
+        "until_end": until_end,
+        "allowed": allowed(model, card),
+        "temperature": temperature,
+        "top_p": top_p,
+    }
+    pieces = compose(model, drawn, [most] * count, seed=seed, **options)
+    for attempt in range(1, ATTEMPTS if until_end else 1):
+        cut = [i for i, piece in enumerate(pieces) if len(piece["pianoroll"]) == most]
+        if cut:
+            other = int(np.random.default_rng((seed, attempt)).integers(2**31))
+            again = compose(model, [drawn[i] for i in cut], [most] * len(cut), seed=other, **options)
+            pieces = [again.pop(0) if i in cut else piece for i, piece in enumerate(pieces)]
     if key is not None:
         pieces = [piece | {"mode": key[1]} for piece in pieces]  # On paper also where the model has not heard of it.
     titles = [f"{i:03}" for i in range(1, count + 1)]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from bachkeras.layers.frame.tonality import Tonality
 from bachkeras.music.pianoroll import KEYS
 
 END = KEYS
@@ -153,6 +154,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         onsets: tf.Tensor | None = None,
         *,
         previous: tf.Tensor | None = None,
+        key: Tonality | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
         """Log probability of each event, float32 `(..., voices)`; its sum is the frame's.
@@ -162,6 +164,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
             events: int32 `(..., voices)`.
             onsets: bool `(..., voices)` where onsets are modelled.
             previous: int32 `(..., voices)`, the events of the frame before, `FREE` (-1) where they are not known.
+            key: of the context's leading shape; None: not known.
             training: whether to drop.
         """
 
@@ -171,6 +174,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         context: tf.Tensor,
         *,
         previous: tf.Tensor | None = None,
+        key: Tonality | None = None,
         given: tf.Tensor | None = None,
         given_onsets: tf.Tensor | None = None,
         allowed: tf.Tensor | None = None,
@@ -183,6 +187,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         Args:
             context: `(..., C)`.
             previous: see `log_prob`.
+            key: see `log_prob`.
             given: int32 `(..., voices)`, events to keep, `FREE` (-1) = draw; any of them when labelled, else a prefix.
             given_onsets: bool `(..., voices)`, whether the given events are struck, where that is modelled; None: draw
                 it. A given event that did not sound in the frame before is struck, whatever it says.
@@ -231,6 +236,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         context: tf.Tensor,
         *,
         previous: tf.Tensor | None = None,
+        key: Tonality | None = None,
         given: tf.Tensor | None = None,
         temperature: tf.Tensor | float = 1.0,
         seed: tf.Tensor,
@@ -243,6 +249,7 @@ class FrameDistribution(keras.layers.Layer, abc.ABC):
         Args:
             context: `(..., C)`.
             previous: see `log_prob`.
+            key: see `log_prob`.
             given: int32 `(..., voices)`, the events of a frame that was drawn from `context` already; None: draw it.
                 Then the noise is drawn from what it may have been.
             temperature: of the gradient; above 0.

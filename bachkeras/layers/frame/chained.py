@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from bachkeras.layers.frame import counterpoint
+from bachkeras.layers.frame import counterpoint, tonality
 from bachkeras.layers.frame.base import (
     END,
     FORBIDDEN,
@@ -48,6 +48,12 @@ class ChainedVoices(FrameDistribution):
 
     So it can avoid parallel fifths and octaves, which no sum of what each note says alone can tell.
 
+    With `tonality`, head k also weighs its note by its degree, semitones above the tonic, where the tonic is known:
+
+        + degree_k(h_k)[(e - tonic) mod 12] + bias_k[mode][(e - tonic) mod 12]
+
+    What is in the key is in it in every key. Told by the context alone, the tonic was all but ignored.
+
     Unlabelled, a frame is the set of its notes, emitted in descending order and closed by `END`: only keys below the
     last note, or `END`, are allowed, and after `END` nothing but `END`. So the frame's probability sums to 1 over all
     sets of at most `voices` notes. Labelled, each head is a voice of its own, from the soprano down, and `END` its
@@ -68,6 +74,7 @@ class ChainedVoices(FrameDistribution):
         onsets: whether a repeated note is told from a held one.
         held: longest length of an event, in frames, that `features` tells apart; 0: none.
         counterpoint: whether heads know intervals to all voices above, and parallels.
+        tonality: whether heads know how a note stands to the tonic, where that is known.
         dropout: share of the context and of the hidden layer that training drops.
     """
 
@@ -80,6 +87,7 @@ class ChainedVoices(FrameDistribution):
         onsets: bool = False,
         held: int = 0,
         counterpoint: bool = False,
+        tonality: bool = False,
         dropout: float = 0.0,
         **kwargs,
     ):
@@ -95,6 +103,7 @@ class ChainedVoices(FrameDistribution):
         self.onsets = onsets
         self.held = held
         self.counterpoint = counterpoint
+        self.tonality = tonality
         self.dropout = dropout
         self.feature_size = KEYS + voices * (EVENTS + onsets + held)
         self.context_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
@@ -123,6 +132,11 @@ class ChainedVoices(FrameDistribution):
                 self.add_weight(name=f"counterpoint_kernel_{k}", shape=(units, 2 * k * 12), initializer="zeros")
                 for k in range(1, voices)
             ]
+        if self.tonality:  # A row a semitone above the tonic.
+            self.degree_kernel = self.add_weight(name="degree_kernel", shape=(voices, units, 12), initializer="zeros")
+            self.degree_bias = self.add_weight(
+                name="degree_bias", shape=(voices, tonality.MODES, 12), initializer="zeros"
+            )
         if self.onsets:
             self.struck_kernel = self.add_weight(name="struck_kernel", shape=(voices, units, 1), initializer=small)
             self.struck_bias = self.add_weight(name="struck_bias", shape=(voices, EVENTS), initializer="zeros")
@@ -131,7 +145,7 @@ class ChainedVoices(FrameDistribution):
 
     def get_config(self):
         """Constructor arguments."""
-        names = ("voices", "units", "reach", "labelled", "onsets", "held", "counterpoint", "dropout")
+        names = ("voices", "units", "reach", "labelled", "onsets", "held", "counterpoint", "tonality", "dropout")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def events(self, music):
@@ -180,7 +194,7 @@ class ChainedVoices(FrameDistribution):
         flat = tf.reshape(voices, tf.concat([tf.shape(voices)[:-2], [self.feature_size - KEYS]], 0))
         return tf.concat([self.pianoroll(sounding.events), flat], -1)
 
-    def log_prob(self, context, events, onsets=None, *, previous=None, training=None):
+    def log_prob(self, context, events, onsets=None, *, previous=None, key=None, training=None):
         """See `FrameDistribution.log_prob`. Unlabelled events after `END` have log probability 0."""
         events = tf.cast(events, tf.int32)
         log_p = []
@@ -195,11 +209,21 @@ class ChainedVoices(FrameDistribution):
 
         if self.onsets and onsets is None:
             raise ValueError("This distribution tells repeated notes from held ones. Received: onsets=None")
-        self._chain(context, previous, choose, strike, training)
+        self._chain(context, previous, key, choose, strike, training)
         return tf.stack(log_p, -1)
 
     def sample(
-        self, context, *, previous=None, given=None, given_onsets=None, allowed=None, temperature=1.0, top_p=1.0, seed
+        self,
+        context,
+        *,
+        previous=None,
+        key=None,
+        given=None,
+        given_onsets=None,
+        allowed=None,
+        temperature=1.0,
+        top_p=1.0,
+        seed,
     ):
         """See `FrameDistribution.sample`."""
         shape = tf.shape(context)[:-1]
@@ -238,13 +262,13 @@ class ChainedVoices(FrameDistribution):
             onsets.append(emit(k, logits, None, coins, told, is_told) > 0)
             return onsets[-1]
 
-        self._chain(context, previous, choose, strike)
+        self._chain(context, previous, key, choose, strike)
         struck = tf.stack(onsets, -1) if self.onsets else None
         leading = tf.math.cumprod(tf.cast(~free, tf.float32), -1)
         prefix = tf.add_n([leading[..., k] * log_p for k, log_p in log_given])
         return Draw(tf.stack(events, -1), struck, tf.add_n(log_q), tf.add_n([x for _, x in log_given]), prefix)
 
-    def relaxed(self, context, *, previous=None, given=None, temperature=1.0, seed):
+    def relaxed(self, context, *, previous=None, key=None, given=None, temperature=1.0, seed):
         """See `FrameDistribution.relaxed`. Whether a note is struck is drawn, but no gradient passes through it."""
         noise, coins = self._noise(tf.shape(context)[:-1], seed)
         notes = []
@@ -262,15 +286,16 @@ class ChainedVoices(FrameDistribution):
         def strike(k, logits):
             return tf.argmax(logits + coins[..., k, :], -1) > 0
 
-        self._chain(context, previous, choose, strike)
+        self._chain(context, previous, key, choose, strike)
         return tf.stack(notes, -2)
 
-    def _chain(self, context, previous, choose, strike, training=None):
+    def _chain(self, context, previous, key, choose, strike, training=None):
         """Walk the heads from the top note down.
 
         Args:
             context: `(..., C)`.
             previous: int32 `(..., voices)`, or None.
+            key: a `Tonality`, or None.
             choose: `choose(k, logits) -> event`: from head k's logits, float32 `(..., 89)` with the forbidden events at
                 -1e9, to the event it emits, one-hot `(..., 89)`.
             strike: `strike(k, logits) -> struck`: from the logits of held and struck, float32 `(..., 2)`, to bool
@@ -295,6 +320,9 @@ class ChainedVoices(FrameDistribution):
             if k and self.counterpoint:
                 values = tf.cast(linear(head, self.counterpoint_kernel[k - 1]), tf.float32)
                 logits += counterpoint.logits(values, above, previous)
+            if self.tonality and key is not None:
+                values = tf.cast(linear(head, self.degree_kernel[k]), tf.float32)
+                logits += tonality.logits(values, tf.cast(self.degree_bias[k], tf.float32), key)
             if not self.labelled:
                 logits = tf.where(_allowed(last), logits, FORBIDDEN)
             event = choose(k, logits)

@@ -132,7 +132,7 @@ class ChainedCodes(keras.layers.Layer):
             seed: int32 `(2,)`.
             temperature: divides the logits of each head.
             top_p: each head draws from its most probable codes that together reach this probability.
-            **unused: what notes have and codes have not: `previous`, `allowed`.
+            **unused: what notes have and codes have not: `previous`, `key`, `allowed`.
         """
         given = tf.cast(given, tf.int32)
         own = tf.random.experimental.stateless_fold_in(seed, 3)  # The notes of frame t have the seed of group t.

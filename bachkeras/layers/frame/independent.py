@@ -60,13 +60,23 @@ class IndependentNotes(FrameDistribution):
         logits = tf.cast(self.keys(self.context_dropout(context, training=training)), tf.float32)
         return tf.stack([tf.math.log_sigmoid(-logits), tf.math.log_sigmoid(logits)], -1)
 
-    def log_prob(self, context, events, onsets=None, *, previous=None, training=None):
+    def log_prob(self, context, events, onsets=None, *, previous=None, key=None, training=None):
         """See `FrameDistribution.log_prob`."""
         log_p = self(context, training=training)
         return tf.where(self.pianoroll(events) > 0.5, log_p[..., 1], log_p[..., 0])
 
     def sample(
-        self, context, *, previous=None, given=None, given_onsets=None, allowed=None, temperature=1.0, top_p=1.0, seed
+        self,
+        context,
+        *,
+        previous=None,
+        key=None,
+        given=None,
+        given_onsets=None,
+        allowed=None,
+        temperature=1.0,
+        top_p=1.0,
+        seed,
     ):
         """See `FrameDistribution.sample`. A given prefix settles every key from its last note up."""
         log_p = self(context)
@@ -87,7 +97,7 @@ class IndependentNotes(FrameDistribution):
         log_given = tf.reduce_sum(tf.where(settled, log_given, 0.0), -1)
         return Draw(top_notes(sounds, self.voices)[0], None, log_q, log_given, log_given)
 
-    def relaxed(self, context, *, previous=None, given=None, temperature=1.0, seed):
+    def relaxed(self, context, *, previous=None, key=None, given=None, temperature=1.0, seed):
         """See `FrameDistribution.relaxed`: the binary case (Maddison, Mnih and Teh 2017, the binary Concrete)."""
         log_p = self(context)
         uniform = tf.random.stateless_uniform(tf.shape(log_p)[:-1], seed)
