@@ -1,6 +1,7 @@
 """Ctrl-C: while all cores work, the workers end too, without a traceback each; while a graph runs, at once."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -74,3 +75,9 @@ def test_other_threads_leave_signals_alone():
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+def test_a_worker_that_is_told_nothing_ends_quietly():
+    for said in (b"", pickle.dumps((len, [[]] * 100, "lengths"))[:40]):
+        done = subprocess.run([sys.executable, "-m", "bachkeras.data.parallel"], input=said, capture_output=True)
+        assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")

@@ -97,18 +97,10 @@ def test_q88_has_its_figure_from_the_weights_that_are_shipped(jsb_dir):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _presets.names())
-def test_every_preset_writes_music(name, tmp_path):
-    """Where bachkeras.load finds it, and where it is exported to."""
+def test_every_preset_writes_music(name):
     model = bachkeras.load(name)
     assert isinstance(model, MODELS[model.card["model"]])
-    music = model.generate(2, 16, seed=1)
-    assert music["pianoroll"].sum((1, 2)).min() > 16
-    model.export(tmp_path / "export")
-    code = f"import tensorflow as tf; print(tf.saved_model.load({str(tmp_path / 'export')!r}).generate(2, 16, seed=1)"
-    done = subprocess.run(
-        [sys.executable, "-c", code + "['events'].numpy().tolist())"], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout) == music["events"].tolist()
+    assert model.generate(2, 16, seed=1)["pianoroll"].sum((1, 2)).min() > 16
 
 
 def test_without_a_model_the_best_to_listen_to_writes(tmp_path, capsys):

@@ -71,7 +71,10 @@ def _serve() -> None:
     """The child: reads the work from standard input, writes `(results, error)` to standard output."""
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # What a library prints must not mix with the results.
-    function, items, description = pickle.load(sys.stdin.buffer)
+    try:
+        function, items, description = pickle.load(sys.stdin.buffer)
+    except (EOFError, pickle.UnpicklingError):  # The parent was interrupted while it said what to do.
+        sys.exit(1)
     results, error = [], None
     with ProcessPoolExecutor() as pool:
         try:
