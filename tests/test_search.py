@@ -549,30 +549,27 @@ def begun(tmp_path, name):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """A search that nothing disturbs."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+def killed(tmp_path_factory):
+    """A search killed twice by SIGKILL, with its trial and then alone, while the trial trains on; and gone on with."""
+    folder = tmp_path_factory.mktemp("killed")
+    process = start(folder, "s")
+    until((folder / "s" / "trial_0001" / "run" / "history.csv").exists, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process = start(folder, "s")
+    until((folder / "s" / "trial_0002" / "run" / "config.json").exists, process)
+    process.kill()  # Not its child.
+    process.wait()
     assert start(folder, "s").wait(600) == 0
     return folder
 
 
 @pytest.mark.slow
-def test_killed_it_goes_on(undisturbed, tmp_path):
-    """With SIGKILL: the search with its trial, and the search alone, whose trial trains on."""
-    expected = figures(undisturbed, "s")
-    assert len(expected) == 4
-    assert json.loads((undisturbed / "s" / "best" / "evaluation.json").read_text())[0]["test_nats_per_frame"] > 0
-    process = start(tmp_path, "s")
-    until((tmp_path / "s" / "trial_0001" / "run" / "history.csv").exists, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process = start(tmp_path, "s")
-    until((tmp_path / "s" / "trial_0002" / "run" / "config.json").exists, process)
-    process.kill()  # Not its child.
-    process.wait()
-    assert start(tmp_path, "s").wait(600) == 0
-    assert figures(tmp_path, "s") == expected
-    assert begun(tmp_path, "s") == [1] * 4
+def test_killed_it_goes_on(killed):
+    """Its figures are those of the next test, whose search is disturbed at other places."""
+    assert len(figures(killed, "s")) == 4
+    assert json.loads((killed / "s" / "best" / "evaluation.json").read_text())[0]["test_nats_per_frame"] > 0
+    assert begun(killed, "s") == [1] * 4
 
 
 def free_port():
@@ -583,7 +580,7 @@ def free_port():
 
 
 @pytest.mark.slow
-def test_chief_and_two_workers_find_what_one_process_finds(undisturbed, tmp_path):
+def test_chief_and_two_workers_find_what_one_process_finds(killed, tmp_path):
     """One worker is killed, with its trial, and started again."""
     cluster = free_port()
     chief = start(tmp_path, "s", **cluster, KERASTUNER_TUNER_ID="chief")
@@ -594,11 +591,9 @@ def test_chief_and_two_workers_find_what_one_process_finds(undisturbed, tmp_path
     workers[0] = start(tmp_path, "s", **cluster, KERASTUNER_TUNER_ID="worker0")
     assert [worker.wait(600) for worker in workers] == [0, 0]
     assert chief.wait(600) == 0
-    assert by_values(figures(tmp_path, "s")) == by_values(figures(undisturbed, "s"))
+    assert by_values(figures(tmp_path, "s")) == by_values(figures(killed, "s"))
     assert sorted(begun(tmp_path, "s"))[:-1] == [1] * 3  # The killed one may have been in its first epoch.
-    best = [
-        json.loads((folder / "s" / "best" / "evaluation.json").read_text())[0] for folder in (tmp_path, undisturbed)
-    ]
+    best = [json.loads((folder / "s" / "best" / "evaluation.json").read_text())[0] for folder in (tmp_path, killed)]
     assert best[0]["test_nats_per_frame"] == best[1]["test_nats_per_frame"]
 
 
